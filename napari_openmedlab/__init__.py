@@ -1,0 +1,1 @@
+"""The napari plugin: thin views over openmedlab; no medical logic here."""
