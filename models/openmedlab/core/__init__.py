@@ -1,5 +1,6 @@
 """The engine's words: numpy (and psygnal) only, no viewer, no files, no networks."""
 
+from openmedlab.core.constraints import check_prompts, hard_voxels, pin
 from openmedlab.core.contracts import (
     Capabilities,
     Encoding,
@@ -20,6 +21,7 @@ from openmedlab.core.errors import (
     PromptError,
 )
 from openmedlab.core.geometry import Geometry, Reorientation
+from openmedlab.core.journal import Journal
 from openmedlab.core.policy import LabelPolicy, PolicyMode
 from openmedlab.core.progress import CancelToken, Progress, Timings
 from openmedlab.core.prompts import (
@@ -34,6 +36,7 @@ from openmedlab.core.prompts import (
     prompt_from_json,
 )
 from openmedlab.core.region import Region
+from openmedlab.core.session import LabelObject, Session
 from openmedlab.core.volume import Label, LabelVolume, Modality, Volume
 
 __all__ = [
@@ -47,7 +50,9 @@ __all__ = [
     "ExtremePoints",
     "Geometry",
     "InputError",
+    "Journal",
     "Label",
+    "LabelObject",
     "LabelPolicy",
     "LabelVolume",
     "Labeler",
@@ -70,7 +75,11 @@ __all__ = [
     "Reorientation",
     "Scribble",
     "Segmenter",
+    "Session",
     "Timings",
     "Volume",
+    "check_prompts",
+    "hard_voxels",
+    "pin",
     "prompt_from_json",
 ]

@@ -1,0 +1,155 @@
+"""From prompts to a mask: a session's objects run through a model on the inference thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from psygnal import Signal
+
+from openmedlab.core.constraints import check_prompts, pin
+from openmedlab.core.contracts import LogitsPatch, Promptable, PromptList
+from openmedlab.core.progress import CancelToken, Progress, Timings
+from openmedlab.core.session import Session
+from openmedlab.core.volume import Volume
+from openmedlab.engine.cache import EncodingCache
+from openmedlab.engine.thread import InferenceThread, Ticket, TicketState
+
+shared_cache = EncodingCache()
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What came back for one object.
+
+    Attributes
+    ----------
+    number
+        The object.
+    patch
+        The mask, with the method that made it and what that was given.
+    timings
+        The four times; the writer adds the last.
+    revision
+        `Session.revision` of the object when it was asked for.
+    """
+
+    number: int
+    patch: LogitsPatch
+    timings: Timings
+    revision: int
+
+
+def answer_prompts(
+    model: Promptable,
+    volume: Volume,
+    prompts: PromptList,
+    previous: LogitsPatch | None = None,
+    *,
+    cache: EncodingCache = shared_cache,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> LogitsPatch:
+    """Return ``model``'s mask for ``prompts``, clicked voxels guaranteed.
+
+    Raises
+    ------
+    PromptError
+        A prompt is outside the volume, none is positive, or the model cannot take it.
+    Cancelled
+        ``cancel`` was raised.
+    """
+    progress, cancel = progress or Progress(), cancel or CancelToken()
+    check_prompts(prompts, volume.geometry)
+    region = model.region(volume.geometry, prompts)
+    with progress.stage("prepare"):
+        encoding = cache.encode(model, volume, region, progress, cancel)
+    cancel.check()
+    with progress.stage("infer"):
+        patch = model.predict(encoding, prompts, previous, progress, cancel)
+    cancel.check()
+    return pin(patch, prompts)
+
+
+class Interaction:
+    """Runs a model for a session; never blocks its caller.
+
+    Parameters
+    ----------
+    session
+        Prompts are read from it; masks are *not* written to it: the face applies
+        each `Answer` through its own undo history (or calls `Session.commit`).
+    model
+        A function that returns the model, called on the inference thread on
+        first use (it may load weights).
+    thread
+        The device's inference thread.
+
+    Notes
+    -----
+    Signals, on the inference thread: ``answered(Answer)``, ``failed(int, Exception)``,
+    ``ended(int, TicketState)`` after every request whatever became of it,
+    ``reported(int, int, int, str)`` with object, done, total and a text.
+    """
+
+    answered = Signal(Answer)
+    failed = Signal(int, Exception)
+    ended = Signal(int, TicketState)
+    reported = Signal(int, int, int, str)
+
+    def __init__(
+        self,
+        session: Session,
+        model: Callable[[], Promptable],
+        thread: InferenceThread,
+        cache: EncodingCache = shared_cache,
+    ) -> None:
+        self.session = session
+        self.thread = thread
+        self.cache = cache
+        self._make = model
+        self._model: Promptable | None = None
+
+    def request(self, number: int) -> Ticket[LogitsPatch]:
+        """Ask for object ``number``'s mask from its present prompts; newest request wins."""
+        session = self.session
+        prompts = session.model_prompts(number)
+        check_prompts(prompts, session.volume.geometry)
+        revision = session.revision(number)
+
+        def work(progress: Progress, cancel: CancelToken) -> LogitsPatch:
+            model = self.model()
+            return answer_prompts(
+                model,
+                session.volume,
+                prompts,
+                session.previous(number, model.name),
+                cache=self.cache,
+                progress=progress,
+                cancel=cancel,
+            )
+
+        return self.thread.submit(
+            work,
+            key=(id(session), number),
+            on_report=lambda done, total, text: self.reported.emit(number, done, total, text),
+            on_end=lambda ticket: self._finish(number, revision, ticket),
+        )
+
+    def warm_up(self) -> Ticket[None]:
+        """Load the model and run it once, on the inference thread."""
+        return self.thread.submit(lambda _p, _c: self.model().warm_up(), idle=True)
+
+    def model(self) -> Promptable:
+        """Return the model, made on first use (call on the inference thread)."""
+        if self._model is None:
+            self._model = self._make()
+        return self._model
+
+    def _finish(self, number: int, revision: int, ticket: Ticket[LogitsPatch]) -> None:
+        if ticket.state is TicketState.DONE:
+            answer = Answer(number, ticket.result(), ticket.progress.timings, revision)
+            self.answered.emit(answer)
+        elif ticket.state is TicketState.FAILED and isinstance(ticket.error, Exception):
+            self.failed.emit(number, ticket.error)
+        self.ended.emit(number, ticket.state)

@@ -1,0 +1,65 @@
+"""The run manifest: what made a mask, written beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from openmedlab.core.contracts import PromptList
+from openmedlab.core.progress import Timings
+from openmedlab.core.volume import Volume
+
+PACKAGES = ("napari-openmedlab", "numpy", "scipy", "scikit-image", "SimpleITK", "torch", "napari")
+
+
+def manifest(
+    volume: Volume,
+    *,
+    method: str,
+    method_version: str,
+    prompts: Mapping[str, PromptList],
+    timings: Timings | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the record of a run: versions, image, method, prompts by object, parameters, times."""
+    return {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "image": {
+            "name": volume.name,
+            "source": str(volume.source or ""),
+            "identity": volume.identity,
+            "modality": volume.modality,
+            "geometry": volume.geometry.to_json(),
+        },
+        "method": {"name": method, "version": method_version},
+        "prompts": {name: [p.to_json() for p in given] for name, given in prompts.items()},
+        "parameters": dict(parameters or {}),
+        "seconds": timings.to_json() if timings else {},
+    }
+
+
+def write_manifest(record: Mapping[str, Any], output: Path) -> Path:
+    """Write the manifest of ``output`` beside it (``mask.nii.gz.manifest.json``); return its path."""
+    path = output.with_name(output.name + ".manifest.json")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
