@@ -134,7 +134,7 @@ class EncodingCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                np.savez(file, **dict(model.pack(encoding)))
+                np.savez(file, allow_pickle=False, **dict(model.pack(encoding)))
             partial.replace(path)
             self._trim()
         except OSError:

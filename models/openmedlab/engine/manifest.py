@@ -47,7 +47,7 @@ def manifest(
 
 
 def write_manifest(record: Mapping[str, Any], output: Path) -> Path:
-    """Write the manifest of ``output`` beside it (``mask.nii.gz.manifest.json``); return its path."""
+    """Write ``record`` beside ``output`` (``mask.nii.gz.manifest.json``); return its path."""
     path = output.with_name(output.name + ".manifest.json")
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
