@@ -35,6 +35,8 @@ class Edit:
     def __post_init__(self) -> None:
         for name in ("before", "after"):
             array = np.ascontiguousarray(getattr(self, name))
+            if array.flags.writeable:
+                array = array.copy()
             if array.shape != self.region.shape:
                 raise InputError(
                     f"Edit.{name} has shape {array.shape}, its region {self.region.shape}."
@@ -51,11 +53,7 @@ class Edit:
         changed = Region.of_mask(before != after)
         if changed is None:
             return None
-        return cls(
-            changed.shifted(region.start),
-            before[changed.slices].copy(),
-            after[changed.slices].copy(),
-        )
+        return cls(changed.shifted(region.start), before[changed.slices], after[changed.slices])
 
     @property
     def changed(self) -> int:
