@@ -1,0 +1,30 @@
+"""Model cards, the weights store, networks by name, and the conformance check."""
+
+from openmedlab.zoo.card import CardFile, ModelCard, cards, read_card
+from openmedlab.zoo.checkpoint import read_checkpoint
+from openmedlab.zoo.errors import LicenceError, ManualDownloadError, WeightsError
+from openmedlab.zoo.methods import OfferedMethod, methods, promptable
+from openmedlab.zoo.plans import read_plans
+from openmedlab.zoo.registry import NETWORKS, Network, build_network, signature
+from openmedlab.zoo.store import ModelInfo, WeightsStore
+
+__all__ = [
+    "NETWORKS",
+    "CardFile",
+    "LicenceError",
+    "ManualDownloadError",
+    "ModelCard",
+    "ModelInfo",
+    "Network",
+    "OfferedMethod",
+    "WeightsError",
+    "WeightsStore",
+    "build_network",
+    "cards",
+    "methods",
+    "promptable",
+    "read_card",
+    "read_checkpoint",
+    "read_plans",
+    "signature",
+]

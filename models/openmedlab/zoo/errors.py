@@ -1,0 +1,17 @@
+"""What can go wrong with weights, in one sentence a user can act on."""
+
+from __future__ import annotations
+
+from openmedlab.core.errors import OpenMedLabError
+
+
+class WeightsError(OpenMedLabError):
+    """Weights are missing, broken, refused, of another model, or cannot be had or kept."""
+
+
+class LicenceError(WeightsError):
+    """The licence of the weights was not accepted yet; the message says which and how."""
+
+
+class ManualDownloadError(WeightsError):
+    """The weights are published where only a browser gets them; the message says how."""

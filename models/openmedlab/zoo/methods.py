@@ -1,0 +1,106 @@
+"""The methods on offer: the built-in one, and every promptable model with its state."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from openmedlab import __version__
+from openmedlab.core.contracts import Method, Promptable
+from openmedlab.zoo.card import ModelCard, cards
+from openmedlab.zoo.checkpoint import read_checkpoint
+from openmedlab.zoo.recognise import require_fit
+from openmedlab.zoo.registry import build_network, load_object, network_of
+from openmedlab.zoo.store import WeightsStore, told_size
+
+BUILTIN = "builtin"
+
+State = Literal["ready", "needs weights", "needs torch"]
+
+
+@dataclass(frozen=True)
+class OfferedMethod:
+    """A method for a menu: what it is, and what stands between the user and a click.
+
+    Attributes
+    ----------
+    method
+        Name, title and how to make it.
+    state
+        ``"ready"``, ``"needs weights"`` or ``"needs torch"``.
+    detail
+        The state in words: size and licence of the weights, or what to install.
+    card
+        The model's card; None for the built-in method.
+    """
+
+    method: Method
+    state: State
+    detail: str
+    card: ModelCard | None = None
+
+
+def promptable(name: str, weights: Path | None = None, device: str | None = None) -> Promptable:
+    """Make a promptable ready for clicks.
+
+    Parameters
+    ----------
+    name
+        ``"builtin"`` or a model card's name.
+    weights
+        A checkpoint to use instead of the stored one.
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; by default the GPU where there is one.
+
+    Raises
+    ------
+    InputError
+        The name is unknown.
+    WeightsError
+        The weights are not here or do not fit exactly, or PyTorch is not installed.
+    """
+    if name == BUILTIN:
+        made: Promptable = load_object("openmedlab.builtin.click:ClickSegmenter")()
+        return made
+    store = WeightsStore()
+    path = store.require(name, weights)
+    network = build_network(name)
+    tensors = read_checkpoint(path)
+    require_fit(tensors, cards()[name], path.name)
+    network.load_state_dict(tensors)
+    network.eval().requires_grad_(False)
+    version = f"{name} {__version__} {store.sha256(path)[:12]}"
+    predictor = load_object(network_of(name).predictor)
+    made = predictor(network, device=device or _default_device(), version=version)
+    return made
+
+
+def methods() -> dict[str, OfferedMethod]:
+    """Return the methods for a menu, by name, the built-in one first."""
+    offered = {BUILTIN: OfferedMethod(_method(BUILTIN, "Built-in"), "ready", "nothing to download")}
+    torch_here = importlib.util.find_spec("torch") is not None
+    for info in WeightsStore().list_models():
+        card = info.card
+        if card.task != "promptable":
+            continue
+        state: State = "ready"
+        detail = f"{card.licence}, {card.memory}"
+        if not torch_here:
+            state, detail = "needs torch", "pip install 'napari-openmedlab[local]'"
+        elif info.path is None:
+            by_hand = "" if card.fetchable else ", download by hand"
+            state, detail = "needs weights", f"{told_size(card)}, {card.licence}{by_hand}"
+        offered[card.name] = OfferedMethod(_method(card.name, card.title), state, detail, card)
+    return offered
+
+
+def _method(name: str, title: str) -> Method:
+    return Method(name, title, lambda: promptable(name))
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

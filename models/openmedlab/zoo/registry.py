@@ -1,0 +1,116 @@
+"""From names to networks: the one table that a further system joins."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from openmedlab.core.errors import InputError
+from openmedlab.zoo.card import cards
+from openmedlab.zoo.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+Signature = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a network and its predictor are made.
+
+    Attributes
+    ----------
+    build
+        ``"module:function"`` returning the network, called with ``arguments``.
+    predictor
+        ``"module:class"`` called as ``(network, device=, version=)``.
+    arguments
+        Keyword arguments of ``build``.
+    """
+
+    build: str
+    predictor: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _sam(size: str) -> Network:
+    return Network(
+        "openmedlab.sam.network:build_network", "openmedlab.sam.predictor:Sam", {"size": size}
+    )
+
+
+NETWORKS: dict[str, Network] = {
+    "sam-med3d": Network(
+        "openmedlab.sam_med3d.network:build_network", "openmedlab.sam_med3d.predictor:SamMed3D"
+    ),
+    "sam-med2d": Network(
+        "openmedlab.sam_med2d.network:build_network", "openmedlab.sam_med2d.predictor:SamMed2D"
+    ),
+    "sam-vit-b": _sam("vit_b"),
+    "sam-vit-l": _sam("vit_l"),
+    "sam-vit-h": _sam("vit_h"),
+}
+
+
+def network_of(name: str) -> Network:
+    """Return the table's entry for a network or a model card of that name.
+
+    Raises
+    ------
+    InputError
+        Neither exists.
+    """
+    card = cards().get(name)
+    entry = NETWORKS.get(card.network if card else name)
+    if entry is None:
+        known = ", ".join(sorted({*NETWORKS, *cards()}))
+        raise InputError(f"There is no network {name!r}; known: {known}.")
+    return entry
+
+
+def build_network(name: str) -> torch.nn.Module:
+    """Return the network of that name or model card, uninitialised by any checkpoint.
+
+    Parameters
+    ----------
+    name
+        ``"sam-med3d"``, ``"sam-med2d"``, ``"sam-vit-b"``, ... or a model card's name.
+
+    Raises
+    ------
+    InputError
+        The name is unknown.
+    WeightsError
+        PyTorch is not installed.
+    """
+    entry = network_of(name)
+    network: torch.nn.Module = load_object(entry.build)(**entry.arguments)
+    return network
+
+
+def load_object(reference: str) -> Any:
+    """Import ``"module:name"``; a missing PyTorch is said in one sentence."""
+    module, _, name = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name in ("torch", "segment_anything", "monai"):
+            raise WeightsError(
+                f"This model runs on PyTorch and {error.name} is not installed; "
+                "install it with: pip install 'napari-openmedlab[local]'."
+            ) from error
+        raise
+
+
+@cache
+def signature(network: str) -> Signature:
+    """Return names and shapes of the network's state dict, without allocating its tensors."""
+    import torch
+
+    with torch.device("meta"):
+        state = build_network(network).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
