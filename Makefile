@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet -c constraints-ci.txt
+PIP := $(BIN)/python -m pip install -qq -c constraints-ci.txt
 CORES := $(shell nproc 2>/dev/null || echo 2)
 
 export OMP_NUM_THREADS ?= $(shell echo $$(( $(CORES) < 4 ? $(CORES) : 4 )))

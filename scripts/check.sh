@@ -3,6 +3,7 @@
 # The viewer's tests run under a virtual screen, in a process of their own.
 # Usage: scripts/check.sh BIN_FOLDER
 set -uo pipefail
+shopt -s nullglob
 
 bin=$1
 failed=()
