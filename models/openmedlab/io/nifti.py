@@ -62,9 +62,7 @@ def read(
     note = _note(header)
     matrix = _ijk_to_ras(header, shape, path, prefer)
     geometry = _geometry(header, shape, matrix)
-    if note and _same_float32(note.geometry, geometry):
-        geometry = note.geometry
-    return array, geometry, note
+    return array, note.geometry_near(geometry) if note else geometry, note
 
 
 def write(item: Volume | LabelVolume, array: npt.NDArray[Any], path: Path) -> None:
@@ -190,9 +188,3 @@ def _note(header: Any) -> Note | None:
             if note:
                 return note
     return None
-
-
-def _same_float32(exact: Geometry, stored: Geometry) -> bool:
-    if exact.shape != stored.shape or exact.unit != stored.unit:
-        return False
-    return np.array_equal(exact.affine.astype(np.float32), stored.affine.astype(np.float32))

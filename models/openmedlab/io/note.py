@@ -13,10 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
+import numpy as np
+
 from openmedlab.core.geometry import Geometry
 from openmedlab.core.volume import Label, LabelVolume, Modality, Volume
 
 KEY = "openmedlab"
+ROUNDING = 5e-7
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ class Note:
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
+
+    def geometry_near(self, stored: Geometry) -> Geometry:
+        """Return the note's exact geometry if ``stored`` is its rounded form, else ``stored``.
+
+        A header edited after we wrote it wins over the note.
+        """
+        exact = self.geometry
+        if exact.shape != stored.shape or exact.unit != stored.unit:
+            return stored
+        corners = stored.corners()
+        near = np.abs(corners - exact.corners()).max() <= ROUNDING * np.abs(corners).max()
+        return exact if near else stored
 
     def to_text(self) -> str:
         """Return the note as one line of text."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from openmedlab.core.errors import InputError
-from openmedlab.core.volume import Label, LabelVolume, Modality, Volume
+from openmedlab.core.volume import LabelVolume, Volume
 from openmedlab.io.checks import existing, whole_numbers
 from openmedlab.io.formats import Format, FormatName, by_content, by_suffix, stem, volume_suffixes
 from openmedlab.io.nifti import GeometryConflict, Prefer
@@ -56,12 +55,10 @@ def read_volume(
             from openmedlab.io import nifti
 
             array, geometry, note = nifti.read(found, prefer=prefer, time=time)
-            kind = note.modality if note else _sidecar_modality(found)
         case "itk" | "segnrrd":
             from openmedlab.io import itk
 
-            array, geometry, kind = itk.read(found)
-            kind = _sidecar_modality(found) if kind == "unknown" else kind
+            array, geometry, note = itk.read(found)
         case "dicom":
             from openmedlab.io import dicom
 
@@ -70,6 +67,9 @@ def read_volume(
             from openmedlab.io import omezarr
 
             return omezarr.read(found, channel=channel, time=time)
+    kind = note.modality if note else "unknown"
+    if kind == "unknown":
+        kind = modality(_sidecar(found).get("modality"))
     return Volume(array, geometry, kind, stem(found), found)
 
 
@@ -87,18 +87,15 @@ def read_labels(path: str | Path, *, prefer: Prefer | None = None) -> LabelVolum
         As `read_volume`; also fractions or negative values.
     """
     found = existing(path)
-    labels: Mapping[int, Label] = {}
-    method = ""
     match _format(found):
         case "nifti":
             from openmedlab.io import nifti
 
             array, geometry, note = nifti.read(found, prefer=prefer)
-            labels, method = (note.labels, note.method) if note else (labels, method)
         case "itk":
             from openmedlab.io import itk
 
-            array, geometry, _ = itk.read(found)
+            array, geometry, note = itk.read(found)
         case "segnrrd":
             from openmedlab.io import segnrrd
 
@@ -111,7 +108,9 @@ def read_labels(path: str | Path, *, prefer: Prefer | None = None) -> LabelVolum
             from openmedlab.io import omezarr
 
             return omezarr.read_labels(found)
+    labels = note.labels if note else {}
     labels = labels or labels_from_json(_sidecar(found).get("labels", {}))
+    method = note.method if note else ""
     return LabelVolume(whole_numbers(array, found), geometry, labels, stem(found), method)
 
 
@@ -176,7 +175,3 @@ def _sidecar(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _sidecar_modality(path: Path) -> Modality:
-    return modality(_sidecar(path).get("modality"))
