@@ -100,3 +100,11 @@ def test_replace_own_gives_the_object_exactly_the_free_part_of_the_mask():
     after = LabelPolicy().merge(before, mask, 1)
     assert after.tolist() == [[[1, 0, 2, 0]]]
     assert LabelPolicy.from_json(LabelPolicy().to_json()) == LabelPolicy()
+
+
+def test_touched_names_what_gained_and_what_lost_voxels_both_ways():
+    before = np.array([[[0, 1, 2, 3]]], np.uint8)
+    after = np.array([[[5, 1, 2, 0]]], np.uint8)
+    edit = Edit(Region((0, 0, 0), (1, 1, 4)), before, after)
+    assert edit.touched == {0, 3, 5}
+    assert edit.inverse().touched == edit.touched

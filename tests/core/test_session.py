@@ -228,3 +228,16 @@ def test_removing_an_object_gives_the_edit_that_clears_it(volume):
     assert not session.labelmap.any()
     with pytest.raises(InputError, match="no object 1"):
         session.prompts(1)
+
+
+def test_removing_an_early_prompt_keeps_later_clicks_behind_the_brushed_mask(volume):
+    session = Session(volume)
+    number = session.add_object().number
+    first, second, third = (Point((1.0, 1.0, float(k))) for k in range(3))
+    session.set_prompts(number, [first, second])
+    brush(session, (4, 4, 4), (5, 6, 7), number)
+    session.add_prompt(number, third)
+    session.remove_prompt(number, 0)
+    kinds = [p.kind for p in session.model_prompts(number)]
+    assert kinds == ["point", "mask", "point"]
+    assert session.model_prompts(number)[-1] == third

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,18 @@ class Edit:
         where = tuple(a + o for a, o in zip(local, self.region.start, strict=True))
         return where, self.after[local]
 
+    @cached_property
+    def touched(self) -> frozenset[int]:
+        """Labels that gained or lost voxels (background included); computed once."""
+        where = self.before != self.after
+        gained, lost = np.unique(self.after[where]), np.unique(self.before[where])
+        return frozenset(gained.tolist()) | frozenset(lost.tolist())
+
     def inverse(self) -> Edit:
         """Return the edit that takes this one back."""
-        return Edit(self.region, self.after, self.before)
+        back = Edit(self.region, self.after, self.before)
+        back.__dict__["touched"] = self.touched
+        return back
 
     def apply(self, labelmap: Labels) -> None:
         """Write `after` into ``labelmap`` where it differs from `before`."""

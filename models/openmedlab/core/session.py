@@ -208,9 +208,25 @@ class Session:
         self.object(number)
         for prompt in prompts:
             prompt.check(self.volume.geometry)
+        self._follow_removals(number, tuple(prompts))
         self._prompts[number] = tuple(prompts)
         self._log("prompts", number=number, prompts=[p.to_json() for p in prompts])
         self.prompts_changed.emit(number)
+
+    def _follow_removals(self, number: int, prompts: tuple[Prompt, ...]) -> None:
+        """Keep the mask drawn by hand behind the same prompts when some before it go."""
+        old = self._prompts.get(number, ())
+        if len(prompts) >= len(old):
+            return
+
+        def left(seen: int) -> int:
+            return sum(p in prompts for p in old[:seen])
+
+        if number in self._touched:
+            self._touched[number] = left(self._touched[number])
+        if number in self._bases:
+            seen, base = self._bases[number]
+            self._bases[number] = (left(seen), base)
 
     def add_prompt(self, number: int, prompt: Prompt) -> None:
         """Append one prompt."""
@@ -340,14 +356,12 @@ class Session:
         self.edited.emit(edit)
 
     def _extend(self, edit: Edit) -> None:
-        for number in np.unique(edit.after).tolist():
+        for number in edit.touched:
             if number in self._extents:
                 self._extents[number] = self._extents[number].union(edit.region)
 
     def _forget_answers(self, edit: Edit) -> None:
-        where = edit.before != edit.after
-        touched = np.union1d(edit.before[where], edit.after[where]).tolist()
-        for number in touched:
+        for number in edit.touched:
             self._answers.pop(number, None)
             self._touched[number] = len(self._prompts.get(number, ()))
             self._revisions[number] = self.revision(number) + 1
