@@ -1,0 +1,92 @@
+"""Layers to medical files, on the exact grid that the readers put into the metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_openmedlab.readers import KEY
+from openmedlab.core import Geometry, InputError, Label, LabelVolume, Volume
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer as NIfTI, NRRD, ``.seg.nrrd``, MetaImage, OME-Zarr or DICOM-SEG."""
+    from openmedlab import io
+
+    array = np.asarray(_finest(data, attributes))
+    known = _known(attributes)
+    labels = LabelVolume(
+        array,
+        _geometry(array.shape, attributes),
+        _labels(known),
+        str(attributes.get("name", "labels")),
+        str(known.get("method", "")),
+    )
+    image = _source_image(path, known)
+    return [str(io.write_labels(labels, path, image=image))]
+
+
+def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write an image layer as NIfTI, NRRD, MetaImage or OME-Zarr."""
+    from openmedlab import io
+
+    known = _known(attributes)
+    if attributes.get("rgb"):
+        raise InputError("A colour layer cannot be saved as a medical volume; save it as PNG.")
+    array = _finest(data, attributes)
+    volume = Volume(
+        array,
+        _geometry(array.shape, attributes),
+        known.get("modality", "unknown"),
+        str(attributes.get("name", "image")),
+    )
+    return [str(io.write_volume(volume, path))]
+
+
+def _known(attributes: dict[str, Any]) -> dict[str, Any]:
+    return dict((attributes.get("metadata") or {}).get(KEY) or {})
+
+
+def _finest(data: Any, attributes: dict[str, Any]) -> Any:
+    """The full resolution of a multiscale layer, else the data."""
+    multiscale = attributes.get("multiscale") or isinstance(data, list | tuple)
+    array = data[0] if multiscale else data
+    if array.ndim != 3:
+        raise InputError(
+            f"{attributes.get('name', 'The layer')} has {array.ndim} axes; only volumes of three "
+            "can be saved in this format."
+        )
+    return array
+
+
+def _geometry(shape: tuple[int, ...], attributes: dict[str, Any]) -> Geometry:
+    """The grid in the metadata if it still fits, else the one that the layer shows."""
+    kept = _known(attributes).get("geometry")
+    if isinstance(kept, Geometry) and kept.shape == tuple(shape):
+        return kept
+    units = [str(u) for u in attributes.get("units") or ()]
+    micro = bool(units) and units[-1] in ("um", "µm", "micrometer")
+    return Geometry.from_spacing(
+        shape,
+        tuple(attributes.get("scale", (1.0, 1.0, 1.0))),
+        tuple(attributes.get("translate", (0.0, 0.0, 0.0)))[::-1],
+        unit="micrometer" if micro else "millimeter",
+    )
+
+
+def _labels(known: dict[str, Any]) -> dict[int, Label]:
+    return {int(n): v for n, v in (known.get("labels") or {}).items() if isinstance(v, Label)}
+
+
+def _source_image(path: str, known: dict[str, Any]) -> Volume | None:
+    """The DICOM series a DICOM-SEG refers to; other formats need no image."""
+    from openmedlab.io import read_volume
+    from openmedlab.io.formats import by_suffix
+
+    found = by_suffix(Path(path))
+    source = known.get("source")
+    if found is None or found.name != "dicom" or source is None:
+        return None
+    return read_volume(Path(source))
