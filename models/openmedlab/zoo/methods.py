@@ -61,8 +61,9 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
     WeightsError
         The weights are not here or do not fit exactly, or PyTorch is not installed.
     """
+    made: Promptable
     if name == BUILTIN:
-        made: Promptable = load_object("openmedlab.builtin.click:ClickSegmenter")()
+        made = load_object("openmedlab.builtin.click:ClickSegmenter")()
         return made
     store = WeightsStore()
     path = store.require(name, weights)

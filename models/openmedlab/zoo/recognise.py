@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from openmedlab.core.errors import OpenMedLabError
 from openmedlab.zoo.card import ModelCard, cards
 from openmedlab.zoo.checkpoint import Tensors, differences, listed
 from openmedlab.zoo.errors import WeightsError
@@ -69,7 +70,7 @@ def _signatures() -> dict[str, Signature]:
     for network in sorted({card.network for card in cards().values()}):
         try:
             found[network] = signature(network)
-        except WeightsError:
+        except OpenMedLabError:  # its package is not installed: it cannot be meant
             continue
     return found
 

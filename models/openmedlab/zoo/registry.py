@@ -37,9 +37,9 @@ class Network:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _sam(size: str) -> Network:
+def _sam(variant: str) -> Network:
     return Network(
-        "openmedlab.sam.network:build_network", "openmedlab.sam.predictor:Sam", {"size": size}
+        "openmedlab.sam.network:build_network", "openmedlab.sam.predictor:Sam", {"variant": variant}
     )
 
 

@@ -13,7 +13,6 @@ from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.engine.home import home
 from openmedlab.zoo.card import CardFile, ModelCard, cards
 from openmedlab.zoo.checkpoint import Tensors, read_checkpoint, read_metadata, write_safetensors
-from openmedlab.zoo.download import download
 from openmedlab.zoo.errors import LicenceError, ManualDownloadError, WeightsError
 from openmedlab.zoo.files import digests, human, locked, require_room
 from openmedlab.zoo.plans import read_plans
@@ -266,6 +265,8 @@ class WeightsStore:
         self, card: ModelCard, file: CardFile, progress: Progress, cancel: CancelToken
     ) -> tuple[Path, dict[str, str]]:
         """Return one published file, downloaded and verified, and its digests."""
+        from openmedlab.zoo.download import download
+
         whole, part = self._unfinished(file)
         if not whole.is_file():
             with progress.stage("prepare"):
