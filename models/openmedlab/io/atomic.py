@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,14 +37,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _swap(temporary: Path, path: Path) -> None:
     if not path.is_dir():
-        os.replace(temporary, path)
+        temporary.replace(path)
         return
     old = path.with_name(f".{uuid4().hex[:8]}.old")
-    os.replace(path, old)
+    path.replace(old)
     try:
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError:
-        os.replace(old, path)
+        old.replace(path)
         raise
     _remove(old)
 

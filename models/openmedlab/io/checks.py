@@ -67,19 +67,6 @@ def smallest_unsigned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
 
 
-def rescaled(array: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[Any]:
-    """Return ``array * slope + intercept``: int16 or int32 where exact, else float32."""
-    if slope == 1 and intercept == 0:
-        return array
-    whole = array.dtype.kind in "biu" and float(slope).is_integer() and float(intercept).is_integer()
-    if not whole:
-        return np.asarray(array * np.float64(slope) + intercept, np.float32)
-    values = array.astype(np.int64) * int(slope) + int(intercept)
-    ends = [int(values.min(initial=0)), int(values.max(initial=0))]
-    fitting = np.result_type(np.int16, *(np.min_scalar_type(v) for v in ends))
-    return values.astype(fitting)
-
-
 def pick(count: int, choice: int | None, axis: str, path: Path, names: str = "") -> int:
     """Return the index to take along a channel or time axis of ``count`` entries."""
     if choice is None and count == 1:

@@ -150,7 +150,9 @@ def _chosen(groups: dict[str, list[tuple[Path, Any]]], series: str | None, path:
         for uid, items in groups.items()
     )
     count = f"{len(hits) or 'no'} series called {series!r} among" if series else "several series:"
-    raise InputError(f"{path.name} holds {count} {listed}; choose one with series=UID or description.")
+    raise InputError(
+        f"{path.name} holds {count} {listed}; choose one with series=UID or description."
+    )
 
 
 # --------------------------------------------------------------------------- geometry

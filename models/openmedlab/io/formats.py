@@ -102,7 +102,9 @@ def writable(path: Path, what: Literal["volumes", "labels"]) -> Format:
     found = by_suffix(path)
     if found is None or not getattr(found, what):
         endings = ", ".join(s for f in FORMATS if getattr(f, what) for s in f.suffixes)
-        raise InputError(f"{path.name}: {what} cannot be written as this; end the name in {endings}.")
+        raise InputError(
+            f"{path.name}: {what} cannot be written as this; end the name in {endings}."
+        )
     return found
 
 

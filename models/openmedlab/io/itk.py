@@ -115,8 +115,9 @@ def library() -> Any:
     """Return SimpleITK with its console warnings off."""
     import SimpleITK
 
-    SimpleITK.ProcessObject.GlobalWarningDisplayOff()
-    return SimpleITK
+    sitk: Any = SimpleITK
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    return sitk
 
 
 @contextmanager

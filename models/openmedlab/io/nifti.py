@@ -23,7 +23,7 @@ _SCANNER = 1
 _COMMENT = 6
 
 
-class GeometryConflict(InputError):
+class GeometryConflict(InputError):  # noqa: N818 - names the state
     """The file states two positions that differ; the caller chooses with ``prefer``."""
 
 
@@ -39,7 +39,7 @@ def read(
     InputError
         Damaged, colour, vector, NaN, or several time points and ``time`` is None.
     """
-    import nibabel as nib
+    nib = _nibabel()
 
     try:
         with nib.imageglobals.LoggingOutputSuppressor():
@@ -48,10 +48,11 @@ def read(
             if not isinstance(header, nib.Nifti1Header):
                 raise damaged(path, "not a NIfTI header")
             shape = _spatial_shape(image.shape, path)
-            index = (slice(None),) * 3
-            if len(image.shape) > 3:
-                index = (*index, pick(image.shape[3], time, "time", path))
-            array = np.asarray(image.dataobj[index] if len(image.shape) > 3 else image.dataobj)
+            array = np.asarray(image.dataobj)
+            if array.ndim > 3:
+                array = array.reshape(array.shape[:4])[
+                    ..., pick(array.shape[3], time, "time", path)
+                ]
     except InputError:
         raise
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError) as error:
@@ -71,7 +72,7 @@ def write(item: Volume | LabelVolume, array: npt.NDArray[Any], path: Path) -> No
     The float32 affine of the format is joined by the exact one in a comment
     extension, which `read` honours while the two agree.
     """
-    import nibabel as nib
+    nib = _nibabel()
 
     geometry = item.geometry
     kind = nib.Nifti1Image if max(array.shape) < 2**15 else nib.Nifti2Image
@@ -85,6 +86,12 @@ def write(item: Volume | LabelVolume, array: npt.NDArray[Any], path: Path) -> No
     text = Note.of(item).to_text().encode()
     header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, text))
     nib.save(image, path)
+
+
+def _nibabel() -> Any:
+    import nibabel
+
+    return nibabel
 
 
 def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:

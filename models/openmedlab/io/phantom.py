@@ -16,10 +16,11 @@ Inside = Callable[[Float32, Float32, Float32], Mask]
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
 FIELD_OF_VIEW = (300.0, 300.0, 400.0)
-_VERTEBRAE = "T6 T7 T8 T9 T10 T11 T12 L1 L2 L3".split()
+_VERTEBRAE = ("T6", "T7", "T8", "T9", "T10", "T11", "T12", "L1", "L2", "L3")
 _VERTEBRA_CODES = (
-    "45296009 62487009 11068009 82687006 7610001 12989004 23215003 66794005 14293000 36470004"
-).split()
+    "45296009", "62487009", "11068009", "82687006", "7610001",
+    "12989004", "23215003", "66794005", "14293000", "36470004",
+)  # fmt: skip
 _NAMES = [
     ("lung_left", "44029006", (0.55, 0.75, 0.95)),
     ("lung_right", "3341006", (0.40, 0.65, 0.90)),
@@ -91,7 +92,9 @@ class _Canvas:
         m = geometry.affine.astype(np.float32)
         self.world = tuple(sum(m[r, k] * axes[k] for k in range(3)) + m[r, 3] for r in range(3))
 
-    def paint(self, bounds: Bounds, inside: Inside, hu: float, name: str = "", over: str = "any") -> None:
+    def paint(
+        self, bounds: Bounds, inside: Inside, hu: float, name: str = "", over: str = "any"
+    ) -> None:
         """Fill where ``inside(x, y, z)``, looked at only in the LPS box ``bounds``.
 
         ``over``: ``"any"`` paints over everything, ``"tissue"`` spares what has a label.
@@ -255,4 +258,4 @@ def _scan(canvas: _Canvas, rng: np.random.Generator) -> npt.NDArray[np.int16]:
     image = ndimage.gaussian_filter(canvas.values, (0.35, 0.6, 0.6))
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), (0, 0.6, 0.6))
     image += noise * np.float32(12 / noise.std())
-    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    return np.asarray(np.clip(np.rint(image), -1024, 3071), np.int16)

@@ -20,7 +20,7 @@ FOLDER_VARIABLE = "OPENMEDLAB_SAMPLES"
 _TIMEOUT_S = 20
 
 
-class SampleUnavailable(InputError):
+class SampleUnavailable(InputError):  # noqa: N818 - names the state
     """The sample is neither here nor to be had now; the text says why."""
 
 
@@ -109,6 +109,6 @@ def _fetched(name: str, part: str, file: Mapping[str, str]) -> Path:
         ) from error
     except ValueError as error:
         raise SampleUnavailable(
-            f"Sample {name!r} was downloaded but its bytes are not the pinned ones; it was not used."
+            f"Sample {name!r} was downloaded but is not the file that was pinned; it was not used."
         ) from error
     return Path(found)

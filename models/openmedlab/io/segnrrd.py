@@ -127,7 +127,7 @@ def _default_color(number: int) -> tuple[float, float, float]:
 def _flattened(
     layers: npt.NDArray[Any], segments: list[tuple[int, int, Label]], path: Path
 ) -> tuple[npt.NDArray[Any], dict[int, Label]]:
-    """One labelmap of all layers, segments numbered as listed; where they overlap the later wins."""
+    """One labelmap of all layers, numbered as listed; where they overlap the later wins."""
     flat = np.zeros(layers.shape[:3], np.uint16)
     overlap = 0
     for number, (value, layer, _) in enumerate(segments, 1):

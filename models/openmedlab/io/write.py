@@ -26,10 +26,10 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     target = Path(path).expanduser()
     form = writable(target, "volumes")
     if form.name == "omezarr":
-        from openmedlab.io import omezarr
+        from openmedlab.io import omezarr_write
 
         with replacing(target) as temporary:
-            omezarr.write(volume, temporary)
+            omezarr_write.write(volume, temporary)
         return target
     array = _storable(volume.read())
     with replacing(target) as temporary:
@@ -44,9 +44,7 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     return target
 
 
-def write_labels(
-    labels: LabelVolume, path: str | Path, *, image: Volume | None = None
-) -> Path:
+def write_labels(labels: LabelVolume, path: str | Path, *, image: Volume | None = None) -> Path:
     """Write a labelmap in the smallest unsigned type, by the ending of ``path``.
 
     Parameters
@@ -76,9 +74,9 @@ def write_labels(
         raise InputError(f"{labels.name!r} holds negative labels; labels start at 0 (background).")
     array = smallest_unsigned(labels.array)
     if form.name == "omezarr":
-        from openmedlab.io import omezarr
+        from openmedlab.io import omezarr_write
 
-        return omezarr.write_labels(labels, array, target)
+        return omezarr_write.write_labels(labels, array, target)
     with replacing(target) as temporary:
         if form.name == "nifti":
             from openmedlab.io import nifti
