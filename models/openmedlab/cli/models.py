@@ -24,7 +24,7 @@ def list_models(as_json: AsJson = False) -> None:
     from openmedlab.zoo import WeightsStore, methods
 
     offered = methods()
-    rows = [
+    rows: list[dict[str, str | None]] = [
         {"name": name, "title": m.method.title, "task": "promptable", "state": m.state}
         | {"detail": m.detail, "path": None}
         for name, m in offered.items()

@@ -31,11 +31,11 @@ Place = Callable[[Sequence[float]], Position]
 class Given:
     """The texts of the prompt options, as typed."""
 
-    point: tuple[str, ...] = ()
-    box: tuple[str, ...] = ()
-    extreme: tuple[str, ...] = ()
-    scribble: tuple[str, ...] = ()
-    lasso: tuple[str, ...] = ()
+    point: Sequence[str] = ()
+    box: Sequence[str] = ()
+    extreme: Sequence[str] = ()
+    scribble: Sequence[str] = ()
+    lasso: Sequence[str] = ()
     mask: Path | None = None
     prompts: Path | None = None
     world: bool = False

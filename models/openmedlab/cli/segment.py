@@ -77,10 +77,7 @@ def segment(
     writable(out, "labels")
     volume = read_volume(image)
     given = Given(
-        *(tuple(texts or ()) for texts in (point, box, extreme, scribble, lasso)),
-        mask=mask,
-        prompts=prompts,
-        world=world,
+        point or (), box or (), extreme or (), scribble or (), lasso or (), mask, prompts, world
     )
     wanted = parse(given, volume.geometry)
     session = open_session(volume, into)

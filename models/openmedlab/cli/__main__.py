@@ -1,0 +1,5 @@
+"""``python -m openmedlab.cli``."""
+
+from openmedlab.cli import main
+
+main()
