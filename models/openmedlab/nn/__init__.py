@@ -1,0 +1,1 @@
+"""Network parts that several systems share; knows no engine and no viewer."""

@@ -1,0 +1,1 @@
+"""SAM-Med3D: promptable segmentation of volumes (Wang et al., ECCV workshops 2024)."""
