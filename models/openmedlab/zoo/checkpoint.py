@@ -188,10 +188,13 @@ def write_safetensors(tensors: Tensors, path: Path, metadata: Mapping[str, str])
         plain[name] = tensor.contiguous() if start not in seen else tensor.clone()
         seen.add(start)
     with writing(path) as partial:
+        partial.touch()
+        mode = partial.stat().st_mode
         try:
             save_file(plain, partial, metadata=dict(metadata))
         except SafetensorError as error:
             raise OSError(str(error)) from error
+        partial.chmod(mode)  # readable by whoever may read new files here, as a shared folder needs
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -138,13 +138,15 @@ def _attempt(client: httpx.Client, transfer: _Transfer) -> None:
 def _receive(
     response: httpx.Response, file: IO[bytes], transfer: _Transfer, have: int, total: int
 ) -> None:
-    for block in response.iter_raw(CHUNK):
+    told, of_total = -CHUNK, human(total) if total else "?"
+    for block in response.iter_raw():
         transfer.cancel.check()
         file.write(block)
         have += len(block)
-        transfer.progress.report(
-            have, total, f"{transfer.part.stem}: {human(have)} of {human(total) if total else '?'}"
-        )
+        if have - told >= CHUNK or have == total:
+            told = have
+            text = f"{transfer.part.stem}: {human(have)} of {of_total}"
+            transfer.progress.report(have, total, text)
 
 
 def _at_the_end(response: httpx.Response, transfer: _Transfer) -> None:

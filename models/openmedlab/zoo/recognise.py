@@ -36,8 +36,8 @@ def recognise(tensors: Tensors, file: Path, digests: Mapping[str, str]) -> Model
             return told[0]
     names = ", ".join(card.name for card in fitting)
     raise WeightsError(
-        f"{file.name} fits several models that share one network: {names}; say which it is "
-        "by its name."
+        f"{file.name} fits several models that share one network: {names}; say which it is, "
+        "as in: openmedlab models import FILE --name NAME."
     )
 
 
