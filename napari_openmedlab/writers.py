@@ -66,14 +66,13 @@ def _geometry(shape: tuple[int, ...], attributes: dict[str, Any]) -> Geometry:
     kept = _known(attributes).get("geometry")
     if isinstance(kept, Geometry) and kept.shape == tuple(shape):
         return kept
-    units = [str(u) for u in attributes.get("units") or ()]
-    micro = bool(units) and units[-1] in ("um", "µm", "micrometer")
-    return Geometry.from_spacing(
-        shape,
-        tuple(attributes.get("scale", (1.0, 1.0, 1.0))),
-        tuple(attributes.get("translate", (0.0, 0.0, 0.0)))[::-1],
-        unit="micrometer" if micro else "millimeter",
-    )
+    from napari.layers import Image
+
+    from napari_openmedlab.layers.geometry import geometry_of
+
+    names = ("scale", "translate", "rotate", "shear", "affine", "units")
+    shown = {name: attributes[name] for name in names if name in attributes}
+    return geometry_of(Image(np.broadcast_to(np.uint8(0), shape), **shown))
 
 
 def _labels(known: dict[str, Any]) -> dict[int, Label]:

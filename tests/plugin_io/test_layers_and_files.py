@@ -142,6 +142,17 @@ def test_layers_without_our_metadata_are_saved_as_they_are_shown(tmp_path: Path)
     np.testing.assert_allclose(back.geometry.origin, (30, 20, 10))
 
 
+def test_a_turned_layer_without_our_metadata_keeps_its_turn(tmp_path: Path):
+    from napari.layers import Labels
+
+    layer = Labels(np.ones((3, 4, 5), int), scale=(2, 1, 1), rotate=(0, 30, 0), units="mm")
+    (path,) = writers.write_labels(
+        str(tmp_path / "turned.nii.gz"), *layer.as_layer_data_tuple()[:2]
+    )
+    back = read_labels(path).geometry
+    np.testing.assert_allclose(back.index_to_world((1, 2, 3))[::-1], layer.data_to_world((1, 2, 3)))
+
+
 def test_flat_layers_are_refused_in_a_sentence(tmp_path: Path):
     with pytest.raises(InputError, match="axes"):
         writers.write_labels(str(tmp_path / "a.nii.gz"), np.ones((4, 5), int), {"name": "flat"})

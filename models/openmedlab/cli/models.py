@@ -24,23 +24,32 @@ def list_models(as_json: AsJson = False) -> None:
     from openmedlab.zoo import WeightsStore, methods
 
     offered = methods()
-    rows: list[dict[str, str | None]] = [
-        {"name": name, "title": m.method.title, "task": "promptable", "state": m.state}
-        | {"detail": m.detail, "path": None}
+    rows = [
+        _row(name, m.method.title, "promptable", m.state, m.detail, None)
         for name, m in offered.items()
         if m.card is None
     ]
-    for info in WeightsStore().list_models():
-        method = offered.get(info.card.name)
-        state = method.state if method else ("ready" if info.path else "needs weights")
-        detail = method.detail if method else info.card.licence
-        rows.append(
-            {"name": info.card.name, "title": info.card.title, "task": info.card.task}
-            | {"state": state, "detail": detail, "path": str(info.path) if info.path else None}
-        )
+    for found in WeightsStore().list_models():
+        card, method = found.card, offered.get(found.card.name)
+        state = method.state if method else ("ready" if found.path else "needs weights")
+        detail = method.detail if method else card.licence
+        rows.append(_row(card.name, card.title, card.task, state, detail, found.path))
     header = ("name", "title", "task", "state", "detail")
     lines = table(header, [tuple(str(row[key]) for key in header) for row in rows])
     result(rows, lines, as_json)
+
+
+def _row(
+    name: str, title: str, task: str, state: str, detail: str, path: Path | None
+) -> dict[str, str | None]:
+    return {
+        "name": name,
+        "title": title,
+        "task": task,
+        "state": state,
+        "detail": detail,
+        "path": str(path) if path else None,
+    }
 
 
 @app.command("info")
