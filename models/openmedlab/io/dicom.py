@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -100,13 +100,11 @@ def _series(path: Path) -> dict[str, list[tuple[Path, Any]]]:
             found = [(f, h) for f, h in beside if h and h.get("SeriesInstanceUID") == uid]
     images = [item for item in found if _is_image(item[1])]
     if not images:
-        what = "a DICOM segmentation; open it as labels" if _has_seg(found) else "no image"
-        holds = "holds" if path.is_dir() else "is"
-        raise InputError(
-            f"{path.name} {holds} {what}."
-            if found
-            else f"{path} holds no DICOM or other image files; choose the folder of a series."
-        )
+        if any(header.get("Modality") == "SEG" for _, header in found):
+            raise InputError(f"{path.name} is a DICOM segmentation; open it as labels.")
+        if path.is_file():
+            raise damaged(path, "no DICOM image in it")
+        raise InputError(f"{path} holds no DICOM or other image files; choose a series' folder.")
     groups: dict[str, list[tuple[Path, Any]]] = {}
     for item in images:
         groups.setdefault(str(item[1].get("SeriesInstanceUID", "")), []).append(item)
@@ -131,10 +129,6 @@ def _header(file: Path) -> Any:
 
 def _is_image(header: Any) -> bool:
     return "Rows" in header and header.get("Modality") not in _NOT_IMAGES
-
-
-def _has_seg(found: Iterable[tuple[Path, Any]]) -> bool:
-    return any(header.get("Modality") == "SEG" for _, header in found)
 
 
 def _chosen(groups: dict[str, list[tuple[Path, Any]]], series: str | None, path: Path) -> str:

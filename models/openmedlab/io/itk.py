@@ -41,8 +41,7 @@ def read(path: Path) -> tuple[npt.NDArray[Any], Geometry, Note]:
     header = fields(image)
     kind = modality(header.get("Modality", "").removeprefix("MET_MOD_"))
     note = Note.from_text(header.get(KEY, "")) or Note(geometry, kind)
-    stated = replace(geometry, unit=note.geometry.unit)
-    return finite(array, path), note.geometry_near(stated), note
+    return finite(array, path), exact(geometry, note), note
 
 
 def write(item: Volume | LabelVolume, array: npt.NDArray[Any], path: Path) -> None:
@@ -104,6 +103,11 @@ def voxels(image: Any, path: Path) -> tuple[npt.NDArray[Any], Geometry]:
         return array, Geometry.from_ijk_to_lps(array.shape[:3], matrix)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from error
+
+
+def exact(geometry: Geometry, note: Note) -> Geometry:
+    """Return the note's geometry where the file agrees; the unit is in the note alone."""
+    return note.geometry_near(replace(geometry, unit=note.geometry.unit))
 
 
 def fields(image: Any) -> dict[str, str]:

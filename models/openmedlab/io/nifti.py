@@ -59,10 +59,10 @@ def read(
         raise damaged(path, error) from error
     except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:
         raise damaged(path, error) from error
-    array = finite(_narrow(array.reshape(shape), header), path).T
+    array = finite(_narrow(array.reshape(shape), image.dataobj), path).T
     note = _note(header)
     matrix = _ijk_to_ras(header, shape, path, prefer)
-    geometry = _geometry(header, shape, matrix)
+    geometry = _geometry(header, shape, matrix, path)
     return array, note.geometry_near(geometry) if note else geometry, note
 
 
@@ -104,24 +104,28 @@ def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _narrow(array: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
-    """Undo nibabel's float64: whole stored values with a whole scale stay whole."""
-    stored = header.get_data_dtype()
+def _narrow(array: npt.NDArray[Any], proxy: Any) -> npt.NDArray[Any]:
+    """Undo nibabel's float64 of scaled values: whole numbers stay whole, others are float32."""
+    stored = np.dtype(proxy.dtype)
     if array.dtype == stored or array.dtype.kind != "f":
         return array
-    slope, intercept = (float(v or 0) for v in header.get_slope_inter())
-    if stored.kind in "iu" and slope.is_integer() and intercept.is_integer():
+    if stored.kind in "iu" and all(float(v).is_integer() for v in (proxy.slope, proxy.inter)):
         ends = (int(array.min(initial=0)), int(array.max(initial=0)))
         return array.astype(np.result_type(np.int16, *(np.min_scalar_type(v) for v in ends)))
     return array.astype(np.float32)
 
 
-def _geometry(header: Any, shape: tuple[int, int, int], matrix: npt.NDArray[Any]) -> Geometry:
+def _geometry(
+    header: Any, shape: tuple[int, int, int], matrix: npt.NDArray[Any], path: Path
+) -> Geometry:
     word = header.get_xyzt_units()[0]
     unit: Unit = "micrometer" if word == "micron" else "millimeter"
     scaled = np.asarray(matrix, float).copy()
     scaled[:3] *= _TO_MM[word]
-    return Geometry.from_ijk_to_ras(shape[::-1], scaled, unit)
+    try:
+        return Geometry.from_ijk_to_ras(shape[::-1], scaled, unit)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from error
 
 
 def _ijk_to_ras(

@@ -103,6 +103,7 @@ def read_labels(path: Path) -> LabelVolume:
 
 
 def opened(path: Path) -> Multiscale:
+    """Open the multiscale at ``path``, or the only one a level below; no voxels are read."""
     import zarr
 
     try:
@@ -263,6 +264,7 @@ def placed(geometry: Geometry) -> Float64:
 
 
 def dask_array() -> Any:
+    """Return `dask.array`, imported when first needed."""
     import dask.array
 
     return dask.array

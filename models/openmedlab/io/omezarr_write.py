@@ -157,7 +157,7 @@ def _write_levels(
 ) -> None:
     import zarr
     from ome_zarr.format import format_from_version
-    from ome_zarr.writer import write_multiscale
+    from ome_zarr.writer import write_multiscale, write_multiscales_metadata
 
     form: Any = format_from_version(version)
     kind: Any = form.zarr_format
@@ -165,22 +165,27 @@ def _write_levels(
     finest = geometries[0]
     to_file = placed(finest) @ np.linalg.inv(finest.affine)
     places = [placed(finest), *(to_file @ g.affine for g in geometries[1:])]
-    transforms = [
-        [
-            {"type": "scale", "scale": np.diag(m)[:3].tolist()},
-            {"type": "translation", "translation": m[:3, 3].tolist()},
-        ]
-        for m in places
-    ]
     write_multiscale(
         levels,
         group,
         fmt=form,
-        axes=[{"name": a, "type": "space", "unit": finest.unit} for a in SPACE],
-        coordinate_transformations=transforms,
-        name=name,
+        axes=list(SPACE),
         storage_options=[{"chunks": _chunks(level.shape)} for level in levels],
     )
+    attributes: Any = dict(group.attrs)
+    listed = attributes.get("ome", attributes)["multiscales"][0]["datasets"]
+    datasets = [
+        {
+            "path": dataset["path"],
+            "coordinateTransformations": [
+                {"type": "scale", "scale": np.diag(m)[:3].tolist()},
+                {"type": "translation", "translation": m[:3, 3].tolist()},
+            ],
+        }
+        for dataset, m in zip(listed, places, strict=True)
+    ]
+    axes = [{"name": a, "type": "space", "unit": finest.unit} for a in SPACE]
+    write_multiscales_metadata(group, datasets, fmt=form, axes=axes, name=name)
     group.attrs[KEY] = note.to_json()
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openmedlab.core.geometry import Geometry
 from openmedlab.core.volume import Label, LabelVolume
 from openmedlab.io.checks import finite, smallest_unsigned, whole_numbers
 from openmedlab.io.formats import stem
-from openmedlab.io.itk import fields, load, save, voxels
+from openmedlab.io.itk import exact, fields, load, save, voxels
 from openmedlab.io.note import KEY, Note
 
 _CATEGORY = "Segmentation category and type - DICOM master list"
@@ -59,11 +58,8 @@ def read(path: Path) -> LabelVolume:
         flat, meaning = _flattened(values, segments, path)
         return LabelVolume(flat, geometry, meaning, stem(path))
     meaning = {value: label for value, _, label in segments} or dict(labels)
-    return LabelVolume(values, _exact(geometry, note), meaning, stem(path), method)
-
-
-def _exact(geometry: Geometry, note: Note | None) -> Geometry:
-    return note.geometry_near(geometry) if note else geometry
+    grid = exact(geometry, note) if note else geometry
+    return LabelVolume(values, grid, meaning, stem(path), method)
 
 
 def _segment(k: int, number: int, label: Label, extent: str | None) -> dict[str, str]:

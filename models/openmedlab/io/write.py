@@ -28,6 +28,8 @@ def write_volume(volume: Volume, path: str | Path) -> Path:
     if form.name == "omezarr":
         from openmedlab.io import omezarr_write
 
+        if (target / "labels").exists():
+            raise InputError(f"{target.name} holds labels that would be lost; choose another name.")
         with replacing(target) as temporary:
             omezarr_write.write(volume, temporary)
         return target
