@@ -56,7 +56,7 @@ class Cubes:
     def pack(self, encoding):
         return {"image": encoding.data}
 
-    def unpack(self, region, arrays):
+    def unpack(self, volume, region, arrays):
         return Encoding(region, arrays["image"], arrays["image"].nbytes)
 
 

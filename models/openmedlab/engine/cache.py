@@ -32,8 +32,8 @@ class Storable(Protocol):
         """Return the encoding as plain arrays."""
         ...
 
-    def unpack(self, region: Region, arrays: Arrays) -> Encoding:
-        """Rebuild an encoding from what `pack` returned."""
+    def unpack(self, volume: Volume, region: Region, arrays: Arrays) -> Encoding:
+        """Rebuild an encoding of ``volume`` from what `pack` returned."""
         ...
 
 
@@ -76,7 +76,7 @@ class EncodingCache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        encoding = self._load(key, model, region)
+        encoding = self._load(key, model, volume, region)
         if encoding is None:
             encoding = model.encode(volume, region, progress, cancel)
             self._save(key, model, encoding)
@@ -111,13 +111,13 @@ class EncodingCache:
         assert self.folder is not None
         return self.folder / f"{key}.npz"
 
-    def _load(self, key: str, model: Promptable, region: Region) -> Encoding | None:
+    def _load(self, key: str, model: Promptable, volume: Volume, region: Region) -> Encoding | None:
         if self.folder is None or not isinstance(model, Storable):
             return None
         path = self._path(key)
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                encoding = model.unpack(region, dict(arrays))
+                encoding = model.unpack(volume, region, dict(arrays))
             os.utime(path)
         except FileNotFoundError:
             return None
