@@ -8,6 +8,7 @@ packages=(
     xvfb xauth libgl1 libegl1 libglx-mesa0 libgl1-mesa-dri libxkbcommon-x11-0 libxcb-cursor0
     libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0
     libxcb-xkb1 libxcb-xfixes0 libxcb-sync1 libdbus-1-3 libfontconfig1 libglib2.0-0
+    libgssapi-krb5-2 fonts-dejavu-core
 )
 
 if ! command -v dpkg-query > /dev/null; then
