@@ -79,7 +79,7 @@ def load_series(path: Path, series: str | None = None) -> tuple[list[Frame], boo
     """Return the slices of one series, sorted, and whether it is the only one there."""
     groups = _series(path)
     chosen = _chosen(groups, series, path)
-    frames = [frame for file, header in groups[chosen] for frame in _frames(file, header)]
+    frames = [frame for file, header in groups[chosen] for frame in slices_of(file, header)]
     _check_alike(frames, path)
     return sorted(frames, key=lambda f: f.depth), len(groups) == 1
 
@@ -150,7 +150,8 @@ def _chosen(groups: dict[str, list[tuple[Path, Any]]], series: str | None, path:
 
 
 # --------------------------------------------------------------------------- geometry
-def _frames(path: Path, header: Any) -> list[Frame]:
+def slices_of(path: Path, header: Any) -> list[Frame]:
+    """Return the slices that one file holds, in its order."""
     if int(header.get("SamplesPerPixel", 1)) > 1:
         raise InputError(f"{path.name} is a colour image; convert it to grey values first.")
     per_frame = header.get("PerFrameFunctionalGroupsSequence")

@@ -13,7 +13,7 @@ from openmedlab.core.errors import InputError
 from openmedlab.core.geometry import Geometry
 from openmedlab.core.volume import Label, LabelVolume, Volume
 from openmedlab.io.checks import damaged, smallest_unsigned
-from openmedlab.io.dicom import Frame, load_series
+from openmedlab.io.dicom import Frame, load_series, slices_of
 from openmedlab.io.formats import by_content, stem
 from openmedlab.io.note import Note
 
@@ -93,7 +93,7 @@ def read(path: Path) -> LabelVolume:
         ) from error
     note = _note(segmentation)
     try:
-        volume = segmentation.get_volume(combine_segments=True)
+        volume = segmentation.get_volume(combine_segments=True, perpendicular_tol=1.0)
     except Exception as error:
         raise InputError(
             f"{path.name} cannot become one labelmap: its segments overlap or its slices are "
@@ -102,8 +102,7 @@ def read(path: Path) -> LabelVolume:
     values = np.asarray(volume.array)
     if values.ndim != 3:
         raise damaged(path, "not a three-dimensional segmentation")
-    z, y, x = values.shape
-    geometry = Geometry((z, y, x), volume.affine)
+    geometry = _geometry(values.shape, volume.affine, slices_of(path, segmentation))
     segments = {d.segment_number: _label(d) for d in segmentation.SegmentSequence}
     if note is None:
         return LabelVolume(smallest_unsigned(values), geometry, segments, stem(path))
@@ -112,6 +111,17 @@ def read(path: Path) -> LabelVolume:
     grid = note.geometry if whole is not None else geometry
     array = smallest_unsigned(lookup[values] if whole is None else whole)
     return LabelVolume(array, grid, note.labels, stem(path), note.method)
+
+
+def _geometry(shape: tuple[int, ...], affine: Any, frames: list[Frame]) -> Geometry:
+    """highdicom's grid with the true step between slices, which gantry tilt makes slanted."""
+    exact = np.array(affine, float)
+    ends = [min(frames, key=lambda f: f.depth).place, max(frames, key=lambda f: f.depth).place]
+    last = max(ends, key=lambda p: float(np.linalg.norm(p - exact[:3, 3])))
+    if shape[0] > 1:
+        exact[:3, 0] = (last - exact[:3, 3]) / (shape[0] - 1)
+    z, y, x = shape
+    return Geometry((z, y, x), exact)
 
 
 def _placed(part: npt.NDArray[Any], geometry: Geometry, whole: Geometry) -> npt.NDArray[Any] | None:

@@ -109,8 +109,7 @@ class _Canvas:
         if over == "tissue":
             mask = mask & (self.labels[box] == 0)
         self.values[box][mask] = hu
-        if name:
-            self.labels[box][mask] = _NUMBER[name]
+        self.labels[box][mask] = _NUMBER.get(name, 0)
 
     def ellipsoid(
         self,
@@ -210,7 +209,8 @@ def _skeleton(canvas: _Canvas) -> None:
         for grow, hu in ((0.0, 420), (-4.0, 210)):
             _vertebral_body(canvas, middle, grow, hu, name)
         for side in (1, -1):
-            canvas.rod((side * 13, 78, middle), (side * 34, 88, middle), 5, 330, name)
+            canvas.rod((side * 13, 76, middle), (side * 34, 88, middle), 5, 330, name)
+            canvas.rod((side * 14, 80, middle), (0, 97, middle), 5, 330, name)
         canvas.rod((0, 96, middle), (0, 106, middle - 12), 5, 360, name)
         for side, which in ((1, "ribs_left"), (-1, "ribs_right")):
             if vertebra.startswith("T"):
