@@ -34,14 +34,14 @@ def extreme_points(mask: Mask) -> ExtremePoints:
             voxels = np.argwhere(cut)
             middle = voxels[np.argmin(((voxels - voxels.mean(0)) ** 2).sum(1))]
             points.append(np.insert(middle, axis, plane) + box.start)
-    return ExtremePoints(tuple(tuple(map(float, p)) for p in points))
+    return ExtremePoints(tuple(_position(p) for p in points))
 
 
 def tight_box(mask: Mask) -> Box:
     """Return the smallest box around a non-empty ``mask``."""
     region = Region.of_mask(mask)
     assert region is not None
-    return Box(region.start, tuple(n - 1 for n in region.stop))
+    return Box(region.start, _position(np.subtract(region.stop, 1)))
 
 
 def innermost(mask: Mask, spacing: Sequence[float]) -> tuple[int, int, int]:
@@ -87,7 +87,7 @@ def corrective_click(truth: Mask, mask: Mask, spacing: Sequence[float]) -> Point
         return None
     _, positive, area, part = best
     where = np.add(innermost(part, spacing), area.start)
-    return Point(tuple(map(float, where)), positive)
+    return Point(_position(where), positive)
 
 
 def shaken(
@@ -98,11 +98,14 @@ def shaken(
     Of the moves drawn, the first that stays in ``allowed`` counts; after ten the click
     stays where it was, as an annotator does not click beside the structure meant.
     """
-    z, y, x = (float(v) for v in position)
     for _ in range(10):
         moved = np.rint(np.add(position, rng.normal(0.0, sigma, 3))).astype(int)
         inside = bool(((moved >= 0) & (moved < allowed.shape)).all())
         if inside and allowed[tuple(moved)]:
-            z, y, x = (float(v) for v in moved)
-            break
+            return _position(moved)
+    return _position(position)
+
+
+def _position(values: npt.ArrayLike) -> tuple[float, float, float]:
+    z, y, x = (float(v) for v in np.asarray(values, float))
     return z, y, x
