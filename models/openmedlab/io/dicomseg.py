@@ -114,7 +114,7 @@ def read(path: Path) -> LabelVolume:
 
 
 def _geometry(shape: tuple[int, ...], affine: Any, frames: list[Frame]) -> Geometry:
-    """highdicom's grid with the true step between slices, which gantry tilt makes slanted."""
+    """The grid of highdicom with the true step between slices, which gantry tilt makes slanted."""
     exact = np.array(affine, float)
     ends = [min(frames, key=lambda f: f.depth).place, max(frames, key=lambda f: f.depth).place]
     last = max(ends, key=lambda p: float(np.linalg.norm(p - exact[:3, 3])))
@@ -126,17 +126,12 @@ def _geometry(shape: tuple[int, ...], affine: Any, frames: list[Frame]) -> Geome
 
 def _placed(part: npt.NDArray[Any], geometry: Geometry, whole: Geometry) -> npt.NDArray[Any] | None:
     """Paste ``part`` into the grid ``whole``; None when the two grids do not line up."""
-    indices = whole.world_to_index(geometry.corners())
-    if np.abs(indices - np.rint(indices)).max() > 1e-3 or not whole.contains(indices).all():
+    ends = whole.world_to_index(geometry.corners()[[0, -1]])
+    axes = [np.linspace(a, b, n) for a, b, n in zip(*ends, part.shape, strict=True)]
+    if not whole.contains(ends).all() or any(np.abs(a - np.rint(a)).max() > 1e-3 for a in axes):
         return None
-    first, last = np.rint(indices[[0, -1]]).astype(int)
-    box = tuple(slice(min(a, b), max(a, b) + 1) for a, b in zip(first, last, strict=True))
     out = np.zeros(whole.shape, part.dtype)
-    if out[box].shape != part.shape:
-        return None
-    out[box] = part[
-        tuple(slice(None, None, -1 if b < a else 1) for a, b in zip(first, last, strict=True))
-    ]
+    out[np.ix_(*(np.rint(a).astype(int) for a in axes))] = part
     return out
 
 
