@@ -1,0 +1,1 @@
+"""Napari layers <-> the engine's words: geometry, prompts, edits."""

@@ -1,0 +1,83 @@
+"""Sessions for image layers: new, continued in a Labels layer, or restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_openmedlab import journals
+from napari_openmedlab.layers.geometry import check_labels, volume_of, volumetric
+from openmedlab.core import Journal, Session, Volume
+from openmedlab.engine import journal_path, require_memory
+
+LABEL_TYPE = np.dtype(np.uint16)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A session, and the journal of an earlier one on the same volume, if there is one."""
+
+    session: Session
+    earlier: Path | None
+
+
+def new_session(image: Image) -> Opened:
+    """Begin with empty labels.
+
+    Raises
+    ------
+    InputError
+        The layer cannot be segmented, or the labels do not fit into memory.
+    """
+    volume = volume_of(image)
+    voxels = int(np.prod(volume.shape, dtype=np.int64))
+    require_memory(voxels * LABEL_TYPE.itemsize, f"A label layer for {image.name!r}")
+    return _open(volume, np.zeros(volume.shape, LABEL_TYPE))
+
+
+def continued_session(image: Image, labels: Labels) -> Opened:
+    """Continue in a Labels layer of the same grid; its labels become objects.
+
+    Looks at every voxel once, so call it off the GUI thread.
+    """
+    volume = volume_of(image)
+    opened = _open(volume, volumetric(labels.data))
+    for number in _numbers(opened.session.labelmap):
+        opened.session.add_object(f"label {number}", number=number)
+        opened.session.extent(number)
+    return opened
+
+
+def check_pair(image: Image, labels: Labels) -> None:
+    """Raise `InputError` when ``labels`` cannot be continued on ``image``."""
+    volume_of(image)
+    check_labels(labels, image)
+
+
+def restored_session(waiting: Path, volume: Volume) -> Session:
+    """Replay a waiting journal, which becomes the live one; call it off the GUI thread.
+
+    Raises
+    ------
+    InputError
+        The journal is damaged or belongs to another volume.
+    """
+    live = journal_path(volume.identity)
+    journals.bring_back(waiting, live)
+    return Session.replay(live, volume)
+
+
+def _open(volume: Volume, labelmap: np.ndarray) -> Opened:
+    path = journal_path(volume.identity)
+    earlier = journals.set_aside(path)
+    return Opened(Session(volume, labelmap, journal=Journal(path)), earlier)
+
+
+def _numbers(labelmap: np.ndarray) -> list[int]:
+    found: set[int] = set()
+    for z in range(labelmap.shape[0]):
+        found.update(np.unique(labelmap[z]).tolist())
+    return sorted(n for n in found if n > 0)
