@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from openmedlab.core import ExtremePoints, LabelVolume, LogitsPatch, Timings, Volume
+    from openmedlab.core.contracts import PromptList
 
 PHANTOM = "phantom"
 LOCAL_SAMPLE = "ct_abdomen_crlm_1004"
@@ -27,7 +28,6 @@ class Case:
 
     volume: Volume
     organ: str
-    number: int
     truth: npt.NDArray[np.bool_]
     prompt: ExtremePoints
 
@@ -37,6 +37,8 @@ class Found:
     """What the clicks gave: a labelmap, and how it was made."""
 
     labels: LabelVolume
+    number: int
+    prompts: PromptList
     patch: LogitsPatch
     version: str
     timings: Timings
@@ -101,7 +103,7 @@ def _case(volume: Volume, labels: LabelVolume, organ: str) -> Case:
             f"{volume.name} has no {organ!r}; choose one of {', '.join(sorted(numbers))}."
         )
     truth = labels.array == numbers[organ]
-    return Case(volume, organ, numbers[organ], truth, extreme_points(truth))
+    return Case(volume, organ, truth, extreme_points(truth))
 
 
 def _without_viewer(case: Case) -> Found:
@@ -111,13 +113,23 @@ def _without_viewer(case: Case) -> Found:
     from openmedlab.zoo import promptable
 
     session = Session(case.volume)
-    session.add_object(case.organ, number=case.number)
+    number = session.add_object(case.organ).number
+    session.set_prompts(number, [case.prompt])
     model = promptable("builtin")
     with progress("Segmenting") as report, interruptible() as cancel:
-        patch = answer_prompts(model, case.volume, [case.prompt], progress=report, cancel=cancel)
+        patch = answer_prompts(
+            model, case.volume, session.model_prompts(number), progress=report, cancel=cancel
+        )
     with report.stage("write"):
-        session.commit(case.number, patch)
-    return Found(session.labels(model.name), patch, model.version, report.timings)
+        session.commit(number, patch)
+    return Found(
+        session.labels(model.name),
+        number,
+        session.prompts(number),
+        patch,
+        model.version,
+        report.timings,
+    )
 
 
 def _write(case: Case, found: Found, out: Path) -> dict[str, Any]:
@@ -127,12 +139,13 @@ def _write(case: Case, found: Found, out: Path) -> dict[str, Any]:
     from openmedlab.io import write_labels
 
     mask = write_labels(found.labels, out / "mask.nii.gz", image=case.volume)
-    score = dice(found.labels.array == case.number, case.truth)
+    made = found.labels.array == found.number
+    score = dice(made, case.truth)
     record = manifest(
         case.volume,
         method=found.patch.method,
         method_version=found.version,
-        prompts={case.organ: [case.prompt]},
+        prompts={case.organ: found.prompts},
         timings=found.timings,
         parameters={"given": list(found.patch.given), "dice": score},
     )
@@ -141,7 +154,7 @@ def _write(case: Case, found: Found, out: Path) -> dict[str, Any]:
         "organ": case.organ,
         "method": found.patch.method,
         "dice": score,
-        "voxels": int((found.labels.array == case.number).sum()),
+        "voxels": int(made.sum()),
         "seconds": found.timings.to_json(),
         "mask": str(mask),
         "manifest": str(write_manifest(record, mask)),
