@@ -87,12 +87,14 @@ class Publisher:
         self.knows_ranges = True
         self.status = 200
         self.content_type = "application/octet-stream"
+        self.asked = threading.Event()
         self.gate = threading.Event()
         self.gate.set()
         publisher = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
+                publisher.asked.set()
                 publisher.gate.wait(10)
                 publisher.answer(self)
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ def require_room(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
         raise WeightsError(
-            f"{what} needs {human(needed)} on the disk of {folder}, and {human(free)} are free; "
+            f"{what} needs {human(needed + SPARE)} on the disk of {folder}, and {human(free)} are "
+            "free; "
             "make room, or set OPENMEDLAB_HOME to a folder on another disk."
         )
 
@@ -59,7 +61,7 @@ def writing(path: Path) -> Iterator[Path]:
     WeightsError
         The disk is full or the folder cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -83,11 +85,16 @@ def digests(path: Path, cancel: CancelToken | None = None) -> dict[str, str]:
 
 
 @contextmanager
-def locked(path: Path, cancel: CancelToken) -> Iterator[None]:
-    """Hold ``path`` as a lock against other threads and processes; waiting can be cancelled."""
+def locked(path: Path, cancel: CancelToken | None = None) -> Iterator[None]:
+    """Hold ``path`` as a lock against other threads and processes.
+
+    Waits until ``cancel`` is raised; without one it does not wait and raises `WeightsError`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         while not _try_lock(file):
+            if cancel is None:
+                raise WeightsError(f"{path.stem} is being fetched; wait for it or stop it first.")
             cancel.check()
             time.sleep(0.05)
         yield

@@ -71,7 +71,6 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
     tensors = read_checkpoint(path)
     require_fit(tensors, cards()[name], path.name)
     network.load_state_dict(tensors)
-    network.eval().requires_grad_(False)
     version = f"{name} {__version__} {store.sha256(path)[:12]}"
     predictor = load_object(network_of(name).predictor)
     made = predictor(network, device=device or _default_device(), version=version)

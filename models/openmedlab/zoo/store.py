@@ -175,10 +175,18 @@ class WeightsStore:
         return info
 
     def remove(self, name: str) -> int:
-        """Delete a model's weights and unfinished downloads; return the bytes freed."""
+        """Delete a model's weights and unfinished downloads; return the bytes freed.
+
+        Raises
+        ------
+        WeightsError
+            The model is being fetched.
+        """
         card = self._card(name)
-        with locked(self._downloads / f"{name}.lock", CancelToken()):
-            places = [self._path(name), *(self.folder / f.name for f in card.files)]
+        path = self._path(name)
+        with locked(self._downloads / f"{name}.lock"):
+            places = [path, *(self.folder / file.name for file in card.files)]
+            places += self.folder.glob(f".{path.name}.*.tmp")
             places += [place for file in card.files for place in self._unfinished(file)]
             here = [place for place in places if place.is_file()]
             freed = sum(place.stat().st_size for place in here)
@@ -246,6 +254,7 @@ class WeightsStore:
         here = sum(p.stat().st_size for f in card.files for p in self._unfinished(f) if p.is_file())
         require_room(self._downloads, max(2 * card.size - here, 0), f"Fetching {card.title}")
         found = [self._obtain(card, file, progress, cancel) for file in card.files]
+        progress.report(0, 0, f"{card.title}: checking and storing")
         weights, weights_digests = found[0]
         try:
             tensors = read_checkpoint(weights)
