@@ -1,21 +1,13 @@
-"""Where networks run: the device, mixed precision, and optional compilation."""
+"""Where networks run: mixed precision, no gradients, optional compilation."""
 
 from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
-from torch import nn
-
-
-def pick_device(wanted: str | None = None) -> torch.device:
-    """Return ``wanted``, or the best device at hand: CUDA, then Apple's MPS, then the CPU."""
-    if wanted:
-        return torch.device(wanted)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+from torch import Tensor
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -25,13 +17,27 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def ready(network: nn.Module, device: torch.device) -> nn.Module:
-    """Put ``network`` on ``device`` for inference."""
-    return network.eval().requires_grad_(False).to(device)
+class Runner:
+    """A network in place: its encoder in mixed precision, without gradients.
 
+    Parameters
+    ----------
+    network
+        With ``image_encoder``; moved to ``device``. With OPENMEDLAB_COMPILE=1 the
+        encoder goes through ``torch.compile``.
+    device
+        ``"cpu"``, ``"cuda"``, ...
+    """
 
-def compiled(module: nn.Module) -> nn.Module:
-    """Return ``module`` through ``torch.compile`` where OPENMEDLAB_COMPILE=1, else as it is."""
-    if os.environ.get("OPENMEDLAB_COMPILE") == "1":
-        module.compile()
-    return module
+    def __init__(self, network: Any, device: str) -> None:
+        self.device = torch.device(device)
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        self._encoder = self.network.image_encoder
+        if os.environ.get("OPENMEDLAB_COMPILE") == "1":
+            self._encoder.compile()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the float32 embedding of a normalised input, on the device."""
+        with torch.inference_mode(), autocast(self.device):
+            embedding: Tensor = self._encoder(x.to(self.device))
+        return embedding.float()

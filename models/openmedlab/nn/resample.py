@@ -15,11 +15,12 @@ import SimpleITK
 
 from openmedlab.core import Geometry, Region, Volume
 
+Array = npt.NDArray[Any]
 Positions = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 SLAB = 16
 
 
-def sample_linear(volume: Volume, positions: Positions) -> npt.NDArray[Any]:
+def sample_linear(volume: Volume, positions: Positions) -> Array:
     """Return the volume at a grid of continuous indices, in the volume's own type.
 
     Parameters
@@ -42,9 +43,19 @@ def sample_linear(volume: Volume, positions: Positions) -> npt.NDArray[Any]:
         slab: Positions = (z[part], y, x)
         region = _needed(slab, volume.shape)
         block = volume.read(region).astype(dtype, copy=False)
-        for axis in (2, 1, 0):
-            block = _lerp(block, slab[axis] - region.start[axis], axis)
-        out[part] = np.trunc(block) if dtype.kind in "iu" else block
+        local = [p - a for p, a in zip(slab, region.start, strict=True)]
+        block, local[0] = _only_needed(block, local[0], 0)
+        block, local[1] = _only_needed(block, local[1], 1)
+        values = lerp_grid(block, (local[0], local[1], local[2]))
+        out[part] = np.trunc(values) if dtype.kind in "iu" else values
+    return out
+
+
+def lerp_grid(array: Array, positions: Positions) -> npt.NDArray[np.float64]:
+    """Return ``array`` at a grid of continuous indices along (z, y, x), its edge repeated."""
+    out = array
+    for axis in (2, 1, 0):
+        out = _lerp(out, positions[axis], axis)
     return out
 
 
@@ -96,7 +107,7 @@ def nearest_indices(positions: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]
     return np.floor(positions + 0.5).astype(np.int64)
 
 
-def gather(array: npt.NDArray[Any], indices: tuple[npt.NDArray[np.int64], ...]) -> npt.NDArray[Any]:
+def gather(array: Array, indices: tuple[npt.NDArray[np.int64], ...]) -> Array:
     """Return ``array`` at the grid of whole indices along each of its axes."""
     for axis, index in enumerate(indices):
         array = array.take(index, axis)
@@ -117,9 +128,20 @@ def _needed(positions: Positions, shape: tuple[int, int, int]) -> Region:
     return Region((low[0], low[1], low[2]), (high[0], high[1], high[2])).clipped(shape)
 
 
-def _lerp(
-    block: npt.NDArray[Any], positions: npt.NDArray[np.float64], axis: int
-) -> npt.NDArray[Any]:
+def _only_needed(
+    block: Array, positions: npt.NDArray[np.float64], axis: int
+) -> tuple[Array, npt.NDArray[np.float64]]:
+    """Drop the planes that no position lies next to, and renumber the positions."""
+    low = np.floor(positions)
+    planes = np.unique(np.clip(np.concatenate([low, low + 1]), 0, block.shape[axis] - 1))
+    if len(planes) == block.shape[axis]:
+        return block, positions
+    inside = np.clip(low, 0, block.shape[axis] - 1)
+    kept = np.searchsorted(planes, inside) + (low - inside)
+    return block.take(planes.astype(np.int64), axis), kept + (positions - low)
+
+
+def _lerp(block: Array, positions: npt.NDArray[np.float64], axis: int) -> Array:
     last = block.shape[axis] - 1
     low = np.floor(positions)
     index = low.astype(np.int64)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from openmedlab.core import Geometry, InputError, Region, Reorientation, Volume
+from openmedlab.core import Geometry, InputError, MaskPrompt, Region, Reorientation, Volume
 from openmedlab.core.region import Index3
 from openmedlab.nn.resample import (
     Positions,
@@ -28,6 +28,7 @@ from openmedlab.nn.resample import (
 
 SIZE = 128
 SPACING = 1.5
+ROUNDING = 1e-12
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +54,7 @@ class Frame:
     def _native_shape(self) -> Index3:
         """Voxels along the native axes at this spacing; a single slice stays one."""
         z, y, x = (
-            max(1, int(np.floor(n * s / self.spacing))) if n > 1 else 1
+            max(1, int(np.floor(n * s / self.spacing * (1 + ROUNDING)))) if n > 1 else 1
             for n, s in zip(self.native.shape, self.native.spacing, strict=True)
         )
         return z, y, x
@@ -93,6 +94,11 @@ class Frame:
             out[..., o] = self._native(axis, p[..., axis])
         return out
 
+    def native_reach(self) -> Index3:
+        """Return how many native voxels a window reaches from its middle, along (z, y, x)."""
+        z, y, x = (int(np.ceil((SIZE // 2 + 1) * self.spacing / s)) for s in self.native.spacing)
+        return z, y, x
+
     def window_start(self, region: Region) -> Index3:
         """Return where the window of 128^3 around a canonical region starts."""
         middle = (np.asarray(region.start) + np.asarray(region.stop)) / 2
@@ -118,6 +124,21 @@ class Frame:
         for axis, o in self._axes:
             indices[o] = nearest_indices(self._voxels(axis, np.arange(self.geometry.shape[axis])))
         return gather(label, tuple(indices)).transpose(self._turn.order)
+
+    def sample_mask(self, mask: MaskPrompt, start: Index3) -> npt.NDArray[np.bool_]:
+        """Return a native mask on the window (128, 128, 128) at ``start``, by nearest neighbour."""
+        inside = window(start).clipped(self.geometry.shape)
+        out = np.zeros((SIZE,) * 3, bool)
+        indices = [np.empty(0, np.int64)] * 3
+        for axis, o in self._axes:
+            voxels = self._voxels(axis, np.arange(inside.start[axis], inside.stop[axis]))
+            indices[o] = nearest_indices(voxels)
+        if inside:
+            area = Region.around(np.stack([[i.min() for i in indices], [i.max() for i in indices]]))
+            local = tuple(i - begin for i, begin in zip(indices, area.start, strict=True))
+            values = gather(mask.array(area), local).transpose(self._turn.order)
+            out[inside.relative_to(window(start)).slices] = values
+        return out
 
     def paste(self, canvas: Array, start: Iterable[int], keep: Region) -> tuple[Region, Array]:
         """Put canonical values back on the native grid by nearest neighbour.
