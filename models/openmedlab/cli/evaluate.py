@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from openmedlab.cli.console import interruptible, progress, result, say
+from openmedlab.cli.group import CANCELLED
+
 
 class First(StrEnum):
     """How an object begins."""
@@ -37,4 +40,28 @@ def evaluate(
     """Judge a method: first prompt, then clicks at the centre of the largest error.
 
     Dice and NSD per click, their final values and areas under the curve, seconds per click.
+    Ctrl-C stops after the organ at hand and reports what is finished.
     """
+    from openmedlab.core import Cancelled
+    from openmedlab.evaluation import Case, Protocol, Report, evaluate_folder
+    from openmedlab.zoo import promptable
+
+    model = promptable(method, weights, device)
+    finished: list[Case] = []
+    with progress(f"Evaluating {method}") as report, interruptible() as cancel:
+
+        def on_case(case: Case) -> None:
+            finished.append(case)
+            report.report(len(finished), 0, f"{case.volume}: {case.organ}")
+            cancel.check()
+
+        try:
+            found = evaluate_folder(folder, model, clicks, first.value, jobs=jobs, on_case=on_case)
+        except Cancelled:
+            found = Report(model.name, Protocol(first.value, clicks), tuple(finished))
+    if csv is not None:
+        found.to_csv(csv)
+    result(found.to_json(), found.table(), as_json)
+    if cancel.cancelled:
+        say(f"Cancelled; {len(finished)} organs were finished.")
+        raise typer.Exit(CANCELLED)
