@@ -88,6 +88,9 @@ def test_channels_and_times_are_chosen(tmp_path: Path) -> None:
         read_volume(tmp_path / "a.zarr", time=0)
     with pytest.raises(InputError, match="no channel 'GFP'; its channels: DAPI"):
         read_volume(tmp_path / "a.zarr", time=0, channel="GFP")
+    described = info(tmp_path / "a.zarr")
+    assert described["shape"] == [8, 12, 16]
+    assert "choose one" in described["warnings"][0]
     volume = read_volume(tmp_path / "a.zarr", time=1, channel="NeuN")
     np.testing.assert_array_equal(volume.read(), data[1, 1])
     assert volume.geometry.spacing == (5, 2, 3)

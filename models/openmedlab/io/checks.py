@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ class GeometryWarning(UserWarning):
     """Something about where the voxels stand had to be assumed; the text says what."""
 
 
+class ChoiceNeeded(InputError):  # noqa: N818 - names the state
+    """The file holds several images; the caller chooses one."""
+
+
 def existing(path: str | Path) -> Path:
     """Return ``path``, which must exist and not be empty."""
     found = Path(path).expanduser()
     if not found.exists():
         raise InputError(f"{found}: there is no such file or folder; check the path.")
+    if not os.access(found, os.R_OK):
+        raise InputError(f"{found} cannot be opened: permission denied.")
     empty = not any(found.iterdir()) if found.is_dir() else found.stat().st_size == 0
     if empty:
         raise InputError(f"{found} is empty; nothing can be read from it.")
@@ -67,13 +74,20 @@ def smallest_unsigned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
 
 
+def extents(array: npt.NDArray[Any]) -> dict[int, tuple[slice, slice, slice]]:
+    """Return the bounding slices of every label present in an unsigned ``array``."""
+    from scipy import ndimage
+
+    return {n: box for n, box in enumerate(ndimage.find_objects(array), 1) if box}
+
+
 def pick(count: int, choice: int | None, axis: str, path: Path, names: str = "") -> int:
     """Return the index to take along a channel or time axis of ``count`` entries."""
     if choice is None and count == 1:
         return 0
     if choice is None or not 0 <= choice < count:
         wrong = "" if choice is None else f" {axis}={choice} is not one of them;"
-        raise InputError(
+        raise ChoiceNeeded(
             f"{path.name} holds {count} {axis}s{names};{wrong} choose one with {axis}=0 "
             f"to {axis}={count - 1}."
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from openmedlab.core.errors import InputError
 from openmedlab.core.geometry import Geometry
 from openmedlab.core.volume import Label, LabelVolume, Volume
-from openmedlab.io.checks import damaged, smallest_unsigned
+from openmedlab.io.checks import damaged, extents, smallest_unsigned
 from openmedlab.io.dicom import Frame, load_series, slices_of
 from openmedlab.io.formats import by_content, stem
 from openmedlab.io.note import Note
@@ -42,7 +42,7 @@ def write(labels: LabelVolume, array: npt.NDArray[Any], image: Volume | None, pa
     """
     hd = _highdicom()
     frames = _source_frames(labels, image)
-    numbers = [int(n) for n in np.flatnonzero(np.bincount(array.ravel())) if n]
+    numbers = sorted(extents(array))
     if not numbers:
         raise InputError(f"{labels.name!r} has no labelled voxels to write as DICOM-SEG.")
     meaning = {n: labels.labels.get(n, Label(f"label {n}")) for n in numbers}

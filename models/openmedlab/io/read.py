@@ -11,7 +11,7 @@ import numpy as np
 
 from openmedlab.core.errors import InputError
 from openmedlab.core.volume import LabelVolume, Volume
-from openmedlab.io.checks import existing, whole_numbers
+from openmedlab.io.checks import ChoiceNeeded, existing, whole_numbers
 from openmedlab.io.formats import Format, FormatName, by_content, by_suffix, stem, volume_suffixes
 from openmedlab.io.nifti import GeometryConflict, Prefer
 from openmedlab.io.note import labels_from_json, modality
@@ -123,7 +123,8 @@ def info(path: str | Path, *, series: str | None = None) -> dict[str, Any]:
         ``format``, ``name``, ``shape`` (z, y, x), ``spacing``, ``origin``,
         ``direction``, ``codes``, ``unit``, ``sheared``, ``modality``, ``dtype``,
         ``range`` (of the coarsest level), ``levels`` (shapes), ``warnings``.
-        Of several channels or time points the first is described.
+        Of several channels or time points the first is described, of two orientations
+        the sform, and ``warnings`` says so.
     """
     found = existing(path)
     with warnings.catch_warnings(record=True) as caught:
@@ -131,9 +132,9 @@ def info(path: str | Path, *, series: str | None = None) -> dict[str, Any]:
         remarks = []
         try:
             volume = read_volume(found, series=series)
-        except GeometryConflict as conflict:
-            remarks.append(str(conflict))
-            volume = read_volume(found, prefer="sform")
+        except (GeometryConflict, ChoiceNeeded) as open_question:
+            remarks.append(str(open_question))
+            volume = read_volume(found, series=series, prefer="sform", channel=0, time=0)
     remarks += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     geometry = volume.geometry
     coarsest = (volume.pyramid or (volume,))[-1].read()
