@@ -12,7 +12,7 @@ from openmedlab.core.contracts import Method, Promptable
 from openmedlab.zoo.card import ModelCard, cards
 from openmedlab.zoo.checkpoint import read_checkpoint
 from openmedlab.zoo.recognise import require_fit
-from openmedlab.zoo.registry import build_network, load_object, network_of
+from openmedlab.zoo.registry import build_network, load_object, network_of, shapes
 from openmedlab.zoo.store import WeightsStore, told_size
 
 BUILTIN = "builtin"
@@ -69,7 +69,7 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
     path = store.require(name, weights)
     network = build_network(name)
     tensors = read_checkpoint(path)
-    require_fit(tensors, cards()[name], path.name)
+    require_fit(tensors, cards()[name], shapes(network), path.name)
     network.load_state_dict(tensors)
     version = f"{name} {__version__} {store.sha256(path)[:12]}"
     predictor = load_object(network_of(name).predictor)

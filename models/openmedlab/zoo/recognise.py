@@ -41,12 +41,12 @@ def recognise(tensors: Tensors, file: Path, digests: Mapping[str, str]) -> Model
     )
 
 
-def require_fit(tensors: Tensors, card: ModelCard, file: str) -> None:
-    """Raise `WeightsError` unless the tensors are exactly those of the card's network.
+def require_fit(tensors: Tensors, card: ModelCard, expected: Signature, file: str) -> None:
+    """Raise `WeightsError` unless the tensors are exactly those ``expected`` by the card's network.
 
     The message names the model they do belong to, or lists the differences.
     """
-    lines = differences(tensors, signature(card.network))
+    lines = differences(tensors, expected)
     if not lines:
         return
     if others := _fitting(tensors):

@@ -112,5 +112,9 @@ def signature(network: str) -> Signature:
     import torch
 
     with torch.device("meta"):
-        state = build_network(network).state_dict()
-    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+        return shapes(build_network(network))
+
+
+def shapes(network: torch.nn.Module) -> Signature:
+    """Return names and shapes of a network's state dict."""
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}

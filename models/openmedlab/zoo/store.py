@@ -14,10 +14,11 @@ from openmedlab.engine.home import home
 from openmedlab.zoo.card import CardFile, ModelCard, cards
 from openmedlab.zoo.checkpoint import Tensors, read_checkpoint, read_metadata, write_safetensors
 from openmedlab.zoo.errors import LicenceError, ManualDownloadError, WeightsError
-from openmedlab.zoo.files import digests, human, locked, require_room
+from openmedlab.zoo.files import digests, human, locked, require_room, sha256
 from openmedlab.zoo.plans import read_plans
 from openmedlab.zoo.recognise import recognise, require_fit
 from openmedlab.zoo.records import Records, Stored, changing, read_records
+from openmedlab.zoo.registry import signature
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,14 @@ class WeightsStore:
         progress, cancel = progress or Progress(), cancel or CancelToken()
         if (here := self.find(name)) is not None:
             return here
+        if not card.fetchable:
+            raise ManualDownloadError(_by_hand(card))
         if not self.licence_accepted(name):
             raise LicenceError(
                 f"The weights of {card.title} come under {card.licence} ({card.licence_url}); "
                 f"read it, then accept it once with: openmedlab models fetch {name} "
                 "--accept-licence."
             )
-        if not card.fetchable:
-            raise ManualDownloadError(_by_hand(card))
         with locked(self._downloads / f"{name}.lock", cancel):
             if (here := self.find(name)) is not None:
                 return here
@@ -150,7 +151,7 @@ class WeightsStore:
             card = recognise(tensors, file, found)
         else:
             card = self._card(name)
-            require_fit(tensors, card, file.name)
+            require_fit(tensors, card, signature(card.network), file.name)
         self._keep(card, tensors, file, found)
         return self.info(card.name)
 
@@ -171,7 +172,7 @@ class WeightsStore:
             )
         if info.stored is None:
             self._check_digest(info.card, info.card.files[0], found)
-        require_fit(read_checkpoint(path), info.card, path.name)
+        require_fit(read_checkpoint(path), info.card, signature(info.card.network), path.name)
         return info
 
     def remove(self, name: str) -> int:
@@ -231,7 +232,7 @@ class WeightsStore:
             and (stat.st_size, stat.st_mtime_ns) == (stored.size, stored.changed)
         ):
             return stored.sha256
-        return digests(path)["sha256"]
+        return sha256(path)
 
     def _card(self, name: str) -> ModelCard:
         known = cards()
@@ -258,7 +259,7 @@ class WeightsStore:
         weights, weights_digests = found[0]
         try:
             tensors = read_checkpoint(weights)
-            require_fit(tensors, card, weights.name)
+            require_fit(tensors, card, signature(card.network), weights.name)
         except WeightsError:
             weights.unlink()
             raise
@@ -321,7 +322,7 @@ class WeightsStore:
         stat = path.stat()
         with changing(self._records) as records:
             records.weights[card.name] = Stored(
-                sha256=digests(path)["sha256"],
+                sha256=sha256(path),
                 size=stat.st_size,
                 changed=stat.st_mtime_ns,
                 source=source.name,
