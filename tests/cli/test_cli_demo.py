@@ -62,11 +62,11 @@ def test_demo_in_napari(tmp_path: Path):
     assert set(record["seconds"]) == {"queue", "prepare", "infer", "write"}
     assert (read_labels(out / "mask.nii.gz").array > 0).sum() == record["voxels"]
     manifest = json.loads(Path(record["manifest"]).read_text())
-    (given,) = manifest["prompts"]["liver"]
+    (given,) = manifest["prompts"]["kidney_left"]
     truth = phantom()[1]
-    liver = next(n for n, v in truth.labels.items() if v.name == "liver")
+    kidney = next(n for n, v in truth.labels.items() if v.name == "kidney_left")
     clicked = np.rint(given["points"]).astype(int)
-    assert (truth.array[tuple(clicked.T)] == liver).mean() >= 5 / 6
+    assert (truth.array[tuple(clicked.T)] == kidney).mean() >= 5 / 6
     picture = iio.imread(out / "screenshot.png")
     assert min(picture.shape[:2]) > 400
     assert picture[..., :3].std() > 10

@@ -54,7 +54,7 @@ def demo(
     sample: Annotated[
         str | None, typer.Option(help="Which sample; see: openmedlab samples.")
     ] = None,
-    organ: Annotated[str, typer.Option(help="Which structure of it.")] = "liver",
+    organ: Annotated[str, typer.Option(help="Which structure of it.")] = "kidney_left",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Segment an organ of a sample CT from six clicks, and compare with its label.

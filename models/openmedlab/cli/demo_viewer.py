@@ -37,8 +37,10 @@ def click_in_napari(case: Case, screenshot: Path) -> Found:
         try:
             viewer.window.resize(*WINDOW)
             viewer.add_layer(Layer.create(*image_layer(case.volume)))
-            _, widget = viewer.window.add_plugin_dock_widget("napari-openmedlab", "Segment")
-            return _Hand(viewer, widget).segment(case, screenshot)
+            dock, widget = viewer.window.add_plugin_dock_widget("napari-openmedlab", "Segment")
+            found = _Hand(viewer, widget).segment(case, screenshot)
+            viewer.window.remove_dock_widget(dock)
+            return found
         finally:
             viewer.close()
 
@@ -67,6 +69,7 @@ class _Hand:
 
         controller = self.widget.controller
         self._until(lambda: controller.workspace is not None, "the volume to open")
+        self.viewer.reset_view()
         self.widget.object_table.item(0, NAME_COLUMN).setText(case.organ)
         self._press(self.widget.tool_buttons["extreme"])
         for point in case.prompt.points:
