@@ -80,7 +80,7 @@ class PromptLayers:
                 name=f"{self.image.name} points",
                 features=_no_rows(POINT_FEATURES),
                 feature_defaults=POINT_FEATURES,
-                size=max(2.0, self._extent() / 70),
+                size=max(3.0, self._extent() / 60),
                 border_color="black",
                 border_width=0.1,
                 **grid_of(self.image),

@@ -55,7 +55,7 @@ class Sketch(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        return QSize(84, 156)
+        return QSize(90, 172)
 
     def show_steps(self, colors: dict[str, QColor]) -> None:
         """Colour the points by anatomical letter."""
@@ -66,7 +66,7 @@ class Sketch(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().text().color()
-        organs = (QRectF(20, 12, 44, 50), QRectF(20, 98, 44, 36))
+        organs = (QRectF(22, 20, 44, 48), QRectF(22, 116, 44, 32))
         for organ, caption in zip(organs, ("front", "below"), strict=True):
             painter.setPen(QPen(text, 1.2))
             painter.setBrush(QColor(text.red(), text.green(), text.blue(), 30))

@@ -99,7 +99,9 @@ class ObjectsPanel(QWidget):
                 item.setCheckState(state)
             item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if column == NAME else flags)
             self.table.setItem(row, column, item)
-        self.table.item(row, COLOR).setBackground(QColor.fromRgbF(*obj.color))
+        self.table.item(row, COLOR).setData(
+            Qt.ItemDataRole.DecorationRole, QColor.fromRgbF(*obj.color)
+        )
         self.table.item(row, NUMBER).setText(str(obj.number))
         self.table.item(row, NAME).setText(obj.name)
 

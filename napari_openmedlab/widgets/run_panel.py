@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -52,7 +54,7 @@ class MethodPanel(QWidget):
         for mode in PolicyMode:
             self.policy_combo.addItem(mode.value, mode)
             self.policy_combo.setItemData(
-                self.policy_combo.count() - 1, POLICY_TIPS[mode], 3
+                self.policy_combo.count() - 1, POLICY_TIPS[mode], Qt.ItemDataRole.ToolTipRole
             )
         self._lay_out()
         self.method_combo.activated.connect(self._on_method)
@@ -64,6 +66,8 @@ class MethodPanel(QWidget):
         self._show_policy()
 
     def _lay_out(self) -> None:
+        for combo in (self.method_combo, self.policy_combo):
+            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
@@ -164,8 +168,9 @@ class RunPanel(QWidget):
 
     def _on_opened(self) -> None:
         self.setEnabled(self.controller.workspace is not None)
-        self.made_label.clear()
-        self.times_label.clear()
+        for label in (self.made_label, self.times_label):
+            label.clear()
+            label.hide()
 
     def _on_auto(self, on: bool) -> None:
         self.controller.auto_run = on
@@ -191,6 +196,8 @@ class RunPanel(QWidget):
             f"<b>{name}</b> by <b>{answer.patch.method}</b>" + (f" from {given}" if given else "")
         )
         self.times_label.setText(str(answer.timings))
+        self.made_label.show()
+        self.times_label.show()
         self.times_label.setToolTip("Waiting, preparing, inferring, and writing the mask")
 
     def _save(self) -> None:

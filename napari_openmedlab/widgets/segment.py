@@ -7,9 +7,9 @@ from collections.abc import Callable
 import napari
 from napari.utils.notifications import show_warning
 from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.tools import CANCEL_KEY
@@ -49,6 +49,9 @@ times_label, save_button, status_label, restore_bar, guide
         start_emitting_from_queue(QUEUE_MS)
         self.controller = SegmentController(viewer)
         self.status_label = QLabel(wordWrap=True)
+        self.status_label.hide()
+        self._notice = QTimer(self, singleShot=True, interval=0)
+        self._notice.timeout.connect(lambda: show_warning(self.status_label.text()))
         self.controller.told.connect(self._show_told)
         self._objects = ObjectsPanel(self.controller)
         self._prompts = PromptPanel(self.controller)
@@ -103,6 +106,7 @@ times_label, save_button, status_label, restore_bar, guide
         ):
             if title:
                 column.addWidget(_heading(title))
+            panel.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
             column.addWidget(panel)
         column.addWidget(self.status_label)
         self.help_button.setCheckable(True)
@@ -133,9 +137,10 @@ times_label, save_button, status_label, restore_bar, guide
 
     def _show_told(self, text: str, error: bool) -> None:
         self.status_label.setText(text)
+        self.status_label.setVisible(bool(text))
         self.status_label.setStyleSheet("color: #ffb454;" if error else "")
         if error:
-            show_warning(text)
+            self._notice.start()
 
 
 def _heading(title: str) -> QLabel:
