@@ -321,5 +321,16 @@ def test_damaged_records_say_which_file(published):
         published.list_models()
 
 
+def test_proxies_of_the_environment_are_used(published, add_card, publisher, monkeypatch):
+    far_away = "http://weights.example/a.pth"
+    add_card("a", url=far_away)
+    publisher.files[far_away] = publisher.files["a.pth"]
+    monkeypatch.setenv("HTTP_PROXY", publisher.url(""))
+    monkeypatch.setenv("http_proxy", publisher.url(""))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert published.fetch("a") == published.find("a")
+
+
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
