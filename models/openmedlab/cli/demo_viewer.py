@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,8 @@ def click_in_napari(case: Case, screenshot: Path) -> Found:
 
     The session's journal and napari's settings go to a temporary folder.
     """
-    with tempfile.TemporaryDirectory() as folder, virtual_screen():
+    notices_aside = redirect_stdout(sys.stderr)
+    with tempfile.TemporaryDirectory() as folder, virtual_screen(), notices_aside:
         os.environ["OPENMEDLAB_HOME"] = folder
         os.environ["NAPARI_CONFIG"] = str(Path(folder) / "napari.yaml")
         import napari
