@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-PLUGIN = "napari-openmedlab"
-
 
 def view(
     image: Annotated[Path, typer.Argument(help="An image file or folder.")],
@@ -16,13 +14,16 @@ def view(
 ) -> None:
     """Open IMAGE in napari with the Segment widget beside it."""
     import napari
+    from napari.layers import Layer
 
-    from openmedlab.io.checks import existing
+    from napari_openmedlab.readers import image_layer, label_layer
+    from openmedlab.io import read_labels, read_volume
 
-    paths = [existing(path) for path in (image, labels) if path is not None]
+    shown = [image_layer(read_volume(image))]
+    if labels is not None:
+        shown.append(label_layer(read_labels(labels), labels))
     viewer = napari.Viewer(title="OpenMEDLab")
-    viewer.open([str(paths[0])], plugin=PLUGIN, layer_type="image")
-    for path in paths[1:]:
-        viewer.open([str(path)], plugin=PLUGIN, layer_type="labels")
-    viewer.window.add_plugin_dock_widget(PLUGIN, "Segment")
+    for layer in shown:
+        viewer.add_layer(Layer.create(*layer))
+    viewer.window.add_plugin_dock_widget("napari-openmedlab", "Segment")
     napari.run()
