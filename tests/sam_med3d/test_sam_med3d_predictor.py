@@ -51,7 +51,8 @@ def ball(shape, spacing, radius, direction=None, centre=None):
     offsets = [(np.arange(n) - c) * s for n, c, s in zip(shape, centre, spacing, strict=True)]
     z, y, x = np.ix_(*offsets)
     mask = z * z + y * y + x * x < radius * radius
-    return Volume(np.where(mask, 1000, 10).astype(np.int16), geometry), mask, centre
+    noise = np.random.default_rng(0).integers(0, 9, shape)
+    return Volume((np.where(mask, 1000, 10) + noise).astype(np.int16), geometry), mask, centre
 
 
 def segment(model, volume, prompts, previous=None, encoding=None, cancel=None):

@@ -18,6 +18,7 @@ from openmedlab.core import Geometry, Region, Volume
 Array = npt.NDArray[Any]
 Positions = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 SLAB = 16
+ITK_ORDER = (2, 1, 0)
 
 
 def sample_linear(volume: Volume, positions: Positions) -> Array:
@@ -46,15 +47,20 @@ def sample_linear(volume: Volume, positions: Positions) -> Array:
         local = [p - a for p, a in zip(slab, region.start, strict=True)]
         block, local[0] = _only_needed(block, local[0], 0)
         block, local[1] = _only_needed(block, local[1], 1)
-        values = lerp_grid(block, (local[0], local[1], local[2]))
+        values = lerp_grid(block, (local[0], local[1], local[2]), order=ITK_ORDER)
         out[part] = np.trunc(values) if dtype.kind in "iu" else values
     return out
 
 
-def lerp_grid(array: Array, positions: Positions) -> npt.NDArray[np.float64]:
-    """Return ``array`` at a grid of continuous indices along (z, y, x), its edge repeated."""
+def lerp_grid(
+    array: Array, positions: Positions, order: tuple[int, ...] = (0, 1, 2)
+) -> npt.NDArray[np.float64]:
+    """Return ``array`` at a grid of continuous indices along (z, y, x), its edge repeated.
+
+    ``order`` says which axis comes first; it shows in the last digits only.
+    """
     out = array
-    for axis in (2, 1, 0):
+    for axis in order:
         out = _lerp(out, positions[axis], axis)
     return out
 

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from openmedlab.core import CancelToken, Progress, Region
+from openmedlab.core import CancelToken, InputError, Progress, Region
 from openmedlab.core.region import Index3
 from openmedlab.nn.resample import lerp_grid
 from openmedlab.sam_med3d.frame import SIZE, SPACING, Frame, window
@@ -97,7 +97,7 @@ def _zoom_out(
     while True:
         spacing *= 2
         frame = scene.frame(spacing)
-        start = _middle_start(scene, frame, rounds[-1])
+        start = _first_start(scene, frame)
         place = (spacing, start)
         whole = window(start).contains(frame.geometry.region)
         last = whole or spacing >= SPACING * MAX_ZOOM
@@ -110,23 +110,16 @@ def _zoom_out(
             return Canvas(frame, window(start), logits), place
 
 
-def _middle_start(scene: Scene, frame: Frame, turn: Round) -> Index3:
-    """Return the start of the window around the middle of the positive clicks."""
-    native = np.array([c.position for c in turn.clicks if c.positive])
-    voxels = np.floor(frame.from_native(native) + 0.5)
-    return frame.window_start(Region.around(voxels))
-
-
 def _tiles(scene: Scene, spacing: float, coarse: Canvas) -> list[Place]:
     """Return the windows on the grid of the first one that hold some of the coarse mask."""
     frame = scene.frame(spacing)
     extent = Region.of_mask(coarse.logits > 0)
     if extent is None:
-        return [(spacing, frame.window_start(_between(scene.frame(SPACING), frame, scene.first)))]
+        return [(spacing, _first_start(scene, frame))]
     corners = np.array([extent.start, extent.stop]) + np.asarray(coarse.region.start) - 0.5
     fine = frame.from_native(coarse.frame.to_native(corners))
     area = Region.around(fine).padded(MARGIN).clipped(frame.geometry.shape)
-    origin = frame.window_start(_between(scene.frame(SPACING), frame, scene.first))
+    origin = _first_start(scene, frame)
     ranges = []
     for axis in range(3):
         first = (area.start[axis] - origin[axis]) // STEP
@@ -138,10 +131,11 @@ def _tiles(scene: Scene, spacing: float, coarse: Canvas) -> list[Place]:
     return [p for p in places if (_seen_from(scene, p, coarse) > 0).any()]
 
 
-def _between(source: Frame, target: Frame, place: Place) -> Region:
-    """Return the voxel of ``target`` in the middle of a window of ``source``."""
-    middle = np.asarray(place[1]) + SIZE // 2
-    return Region.around(np.floor(target.from_native(source.to_native(middle)) + 0.5))
+def _first_start(scene: Scene, frame: Frame) -> Index3:
+    """Return where the window with the same middle as the first one starts in ``frame``."""
+    middle = np.asarray(scene.start) + SIZE // 2
+    there = frame.from_native(scene.frame(SPACING).to_native(middle))
+    return frame.window_start(Region.around(np.floor(there + 0.5)))
 
 
 def _seen_from(scene: Scene, place: Place, coarse: Canvas) -> Logits:
@@ -184,13 +178,19 @@ def _refine(
 
 
 def _tile(scene: Scene, place: Place, turn: Round, seen: Logits) -> Tensor:
-    """Refine one tile from the coarse logits; where no click fell, its deepest cell is one."""
+    """Refine one tile from the coarse logits; where no click fell, its deepest cell is one.
+
+    A tile without contrast keeps the coarse logits.
+    """
     points, labels = scene.clicks_inside(place, turn)
     if not (labels > 0).any():
         points = np.concatenate([points, _deepest(seen)[None]])
         labels = np.append(labels, 1)
     low = torch.from_numpy(np.ascontiguousarray(seen.T))[None, None]
-    return scene.answer(place, points, labels, low)
+    try:
+        return scene.answer(place, points, labels, low)
+    except InputError:
+        return low
 
 
 def _deepest(seen: Logits) -> npt.NDArray[np.float32]:

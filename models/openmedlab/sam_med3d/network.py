@@ -6,6 +6,7 @@ Medical Images (ECCV workshops 2024). Axes of every map are (x, y, z) of a RAS+ 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,8 +48,15 @@ class SamMed3DNetwork(nn.Module):
 
 
 def upsample(low: Tensor) -> Tensor:
-    """Bring logits (1, 1, 32^3) to the region's resolution (1, 1, 128^3), trilinearly."""
-    return functional.interpolate(low, size=(SIZE,) * 3, mode="trilinear", align_corners=False)
+    """Bring logits (..., 32, 32, 32) to the region's resolution (..., 128, 128, 128).
+
+    Trilinear, one axis after the other; the axes may come in any order.
+    """
+    unit = torch.eye(LOW, device=low.device, dtype=low.dtype)[None]
+    weights = functional.interpolate(unit, SIZE, mode="linear", align_corners=False)[0]
+    for axis in (-3, -2, -1):
+        low = (low.movedim(axis, -1) @ weights).movedim(-1, axis)
+    return low.contiguous()
 
 
 def build_network() -> SamMed3DNetwork:

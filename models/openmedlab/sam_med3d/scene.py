@@ -123,4 +123,4 @@ class Scene:
 
 def full_logits(low: Tensor) -> Logits:
     """Return canonical (z, y, x) logits (128^3) of a window from its low-resolution ones."""
-    return np.asarray(upsample(low.float())[0, 0].cpu().numpy().T)
+    return np.asarray(upsample(low[0, 0].float().permute(2, 1, 0)).cpu().numpy())
