@@ -20,6 +20,7 @@ from openmedlab.zoo import (
     WeightsStore,
     build_network,
     read_checkpoint,
+    weights_changed,
 )
 
 
@@ -334,3 +335,25 @@ def test_proxies_of_the_environment_are_used(published, add_card, publisher, mon
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def test_who_listens_hears_of_weights_that_come_and_go(published, tmp_path):
+    heard: list[str] = []
+    weights_changed.connect(heard.append)
+    published.fetch("a")
+    published.remove("a")
+    by_hand = tmp_path / "mine.pth"
+    by_hand.write_bytes(checkpoint())
+    published.import_checkpoint(by_hand)
+    weights_changed.disconnect(heard.append)
+    assert heard == ["a", "a", "a"]
+
+
+def test_an_unfinished_download_is_counted(published, publisher):
+    publisher.break_after = [1000]
+    cancel = CancelToken()
+    with pytest.raises(Cancelled):
+        published.fetch("a", Progress(lambda *_: cancel.cancel()), cancel)
+    assert 0 < published.unfinished("a") <= 1000
+    published.fetch("a")
+    assert published.unfinished("a") == 0

@@ -2,14 +2,15 @@
 
 from openmedlab.zoo.card import CardFile, ModelCard, cards, read_card
 from openmedlab.zoo.checkpoint import read_checkpoint
-from openmedlab.zoo.errors import LicenceError, ManualDownloadError, WeightsError
-from openmedlab.zoo.methods import OfferedMethod, methods, promptable
+from openmedlab.zoo.errors import AmbiguousError, LicenceError, ManualDownloadError, WeightsError
+from openmedlab.zoo.methods import OfferedMethod, State, methods, model_state, promptable
 from openmedlab.zoo.plans import read_plans
 from openmedlab.zoo.registry import NETWORKS, Network, build_network, signature
-from openmedlab.zoo.store import ModelInfo, WeightsStore
+from openmedlab.zoo.store import ModelInfo, WeightsStore, told_size, weights_changed
 
 __all__ = [
     "NETWORKS",
+    "AmbiguousError",
     "CardFile",
     "LicenceError",
     "ManualDownloadError",
@@ -17,14 +18,18 @@ __all__ = [
     "ModelInfo",
     "Network",
     "OfferedMethod",
+    "State",
     "WeightsError",
     "WeightsStore",
     "build_network",
     "cards",
     "methods",
+    "model_state",
     "promptable",
     "read_card",
     "read_checkpoint",
     "read_plans",
     "signature",
+    "told_size",
+    "weights_changed",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from openmedlab.core.errors import OpenMedLabError
 
 
@@ -11,6 +13,20 @@ class WeightsError(OpenMedLabError):
 
 class LicenceError(WeightsError):
     """The licence of the weights was not accepted yet; the message says which and how."""
+
+
+class AmbiguousError(WeightsError):
+    """A checkpoint fits several models that share one network.
+
+    Attributes
+    ----------
+    names
+        Those models' names.
+    """
+
+    def __init__(self, text: str, names: Sequence[str]) -> None:
+        super().__init__(text)
+        self.names = tuple(names)
 
 
 class ManualDownloadError(WeightsError):

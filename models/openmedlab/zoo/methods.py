@@ -13,7 +13,7 @@ from openmedlab.zoo.card import ModelCard, cards
 from openmedlab.zoo.checkpoint import read_checkpoint
 from openmedlab.zoo.recognise import require_fit
 from openmedlab.zoo.registry import build_network, load_object, network_of, shapes
-from openmedlab.zoo.store import WeightsStore, told_size
+from openmedlab.zoo.store import ModelInfo, WeightsStore, told_size
 
 BUILTIN = "builtin"
 
@@ -80,20 +80,23 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
 def methods() -> dict[str, OfferedMethod]:
     """Return the methods for a menu, by name, the built-in one first."""
     offered = {BUILTIN: OfferedMethod(_method(BUILTIN, "Built-in"), "ready", "nothing to download")}
-    torch_here = importlib.util.find_spec("torch") is not None
     for info in WeightsStore().list_models():
         card = info.card
-        if card.task != "promptable":
-            continue
-        state: State = "ready"
-        detail = f"{card.licence}, {card.memory}"
-        if not torch_here:
-            state, detail = "needs torch", "pip install 'napari-openmedlab[local]'"
-        elif info.path is None:
-            by_hand = "" if card.fetchable else ", download by hand"
-            state, detail = "needs weights", f"{told_size(card)}, {card.licence}{by_hand}"
-        offered[card.name] = OfferedMethod(_method(card.name, card.title), state, detail, card)
+        if card.task == "promptable":
+            method = _method(card.name, card.title)
+            offered[card.name] = OfferedMethod(method, *model_state(info), card)
     return offered
+
+
+def model_state(info: ModelInfo) -> tuple[State, str]:
+    """Return what stands between the user and a model, and the same in words."""
+    card = info.card
+    if importlib.util.find_spec("torch") is None:
+        return "needs torch", "pip install 'napari-openmedlab[local]'"
+    if info.path is None:
+        by_hand = "" if card.fetchable else ", download by hand"
+        return "needs weights", f"{told_size(card)}, {card.licence}{by_hand}"
+    return "ready", f"{card.licence}, {card.memory}"
 
 
 def _method(name: str, title: str) -> Method:

@@ -8,7 +8,7 @@ from pathlib import Path
 from openmedlab.core.errors import OpenMedLabError
 from openmedlab.zoo.card import ModelCard, cards
 from openmedlab.zoo.checkpoint import Tensors, differences, listed
-from openmedlab.zoo.errors import WeightsError
+from openmedlab.zoo.errors import AmbiguousError, WeightsError
 from openmedlab.zoo.registry import Signature, signature
 
 
@@ -21,8 +21,9 @@ def recognise(tensors: Tensors, file: Path, digests: Mapping[str, str]) -> Model
     Raises
     ------
     WeightsError
-        No known network has these tensors (the nearest is named with the differences), or
-        the choice between several cards is left to the user.
+        No known network has these tensors; the nearest is named with the differences.
+    AmbiguousError
+        The choice between several cards is left to the user.
     """
     fitting = _fitting(tensors)
     if not fitting:
@@ -34,10 +35,11 @@ def recognise(tensors: Tensors, file: Path, digests: Mapping[str, str]) -> Model
     ):
         if len(told) == 1:
             return told[0]
-    names = ", ".join(card.name for card in fitting)
-    raise WeightsError(
-        f"{file.name} fits several models that share one network: {names}; say which it is, "
-        "as in: openmedlab models import FILE --name NAME."
+    names = [card.name for card in fitting]
+    raise AmbiguousError(
+        f"{file.name} fits several models that share one network: {', '.join(names)}; say which "
+        "it is, as in: openmedlab models import FILE --name NAME.",
+        names,
     )
 
 

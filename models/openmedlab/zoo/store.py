@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from psygnal import SignalInstance
+
 from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.engine.home import home
@@ -19,6 +21,9 @@ from openmedlab.zoo.plans import read_plans
 from openmedlab.zoo.recognise import recognise, require_fit
 from openmedlab.zoo.records import Records, Stored, changing, read_records
 from openmedlab.zoo.registry import signature
+
+weights_changed = SignalInstance((str,), name="weights_changed")
+"""Emitted with a model's name when its weights came or went, on the thread that did it."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ class WeightsStore:
         ------
         WeightsError
             The file is missing, damaged, refused, of no known model, or does not fit in.
+        AmbiguousError
+            It fits several models and ``name`` was not given.
         """
         found = digests(_existing(file), cancel)
         tensors = read_checkpoint(file)
@@ -153,6 +160,7 @@ class WeightsStore:
             card = self._card(name)
             require_fit(tensors, card, signature(card.network), file.name)
         self._keep(card, tensors, file, found)
+        weights_changed.emit(card.name)
         return self.info(card.name)
 
     def verify(self, name: str) -> ModelInfo:
@@ -195,6 +203,7 @@ class WeightsStore:
                 place.unlink()
         with changing(self._records) as records:
             records.weights.pop(name, None)
+        weights_changed.emit(name)
         return freed
 
     def info(self, name: str) -> ModelInfo:
@@ -205,6 +214,11 @@ class WeightsStore:
         """Return `info` of every card."""
         records = read_records(self._records)
         return [self._info(card, records) for card in cards().values()]
+
+    def unfinished(self, name: str) -> int:
+        """Return the bytes of an unfinished download, which the next `fetch` goes on with."""
+        places = [place for file in self._card(name).files for place in self._unfinished(file)]
+        return sum(place.stat().st_size for place in places if place.is_file())
 
     def plans(self, name: str) -> dict[str, Any] | None:
         """Return nnU-Net's plans stored with the weights, if there were any."""
@@ -252,8 +266,8 @@ class WeightsStore:
         return ModelInfo(card, path, stored, _accepted(card, records))
 
     def _fetch(self, card: ModelCard, progress: Progress, cancel: CancelToken) -> Path:
-        here = sum(p.stat().st_size for f in card.files for p in self._unfinished(f) if p.is_file())
-        require_room(self._downloads, max(2 * card.size - here, 0), f"Fetching {card.title}")
+        needed = max(2 * card.size - self.unfinished(card.name), 0)
+        require_room(self._downloads, needed, f"Fetching {card.title}")
         found = [self._obtain(card, file, progress, cancel) for file in card.files]
         progress.report(0, 0, f"{card.title}: checking and storing")
         weights, weights_digests = found[0]
@@ -269,6 +283,7 @@ class WeightsStore:
                 records.pins[f"{card.name}/{path.name}"] = digest["sha256"]
         for path, _ in found:
             path.unlink()
+        weights_changed.emit(card.name)
         return self._path(card.name)
 
     def _obtain(

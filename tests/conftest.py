@@ -8,21 +8,28 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from openmedlab.zoo import card as card_module
 from openmedlab.zoo import download as download_module
 from openmedlab.zoo import registry
 from openmedlab.zoo.registry import Network
 
+if TYPE_CHECKING:
+    import torch
+
 
 def one() -> torch.nn.Module:
+    import torch
+
     return torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.BatchNorm1d(48))
 
 
 def two() -> torch.nn.Module:
+    import torch
+
     return torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Linear(4, 2, bias=False))
 
 
