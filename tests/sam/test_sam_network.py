@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_torchvision_is_never_imported_and_the_package_is_left_alone():
     code = (
         "import sys, torch\n"
