@@ -9,8 +9,8 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_openmedlab import journals
-from napari_openmedlab.layers.geometry import check_labels, volume_of, volumetric
-from openmedlab.core import Journal, Session, Volume
+from napari_openmedlab.layers.geometry import KEY, check_labels, volume_of, volumetric
+from openmedlab.core import Journal, Label, Session, Volume
 from openmedlab.engine import journal_path, require_memory
 
 LABEL_TYPE = np.dtype(np.uint16)
@@ -45,8 +45,12 @@ def continued_session(image: Image, labels: Labels) -> Opened:
     """
     volume = volume_of(image)
     opened = _open(volume, volumetric(labels.data))
+    known = labels.metadata.get(KEY, {}).get("labels", {})
     for number in _numbers(opened.session.labelmap):
-        opened.session.add_object(f"label {number}", number=number)
+        meaning = known.get(number, Label(f"label {number}"))
+        opened.session.add_object(
+            meaning.name, number=number, color=meaning.color, code=meaning.code
+        )
         opened.session.extent(number)
     return opened
 

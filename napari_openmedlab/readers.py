@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from openmedlab.core import Geometry, InputError, LabelVolume, Volume
 
@@ -68,6 +69,7 @@ def image_layer(volume: Volume) -> LayerData:
             "metadata": {
                 KEY: {
                     "geometry": volume.geometry,
+                    "transform": _transform(volume.geometry),
                     "modality": volume.modality,
                     "source": volume.source,
                 }
@@ -87,6 +89,7 @@ def label_layer(labels: LabelVolume, source: Path | None = None) -> LayerData:
         "metadata": {
             KEY: {
                 "geometry": labels.geometry,
+                "transform": _transform(labels.geometry),
                 "source": source,
                 "labels": dict(labels.labels),
                 "method": labels.method,
@@ -116,6 +119,14 @@ def placement(geometry: Geometry) -> dict[str, Any]:
         "translate": tuple((geometry.direction.T @ np.asarray(geometry.origin)).tolist()),
         "units": ("mm" if geometry.unit == "millimeter" else "um",) * 3,
     }
+
+
+def _transform(geometry: Geometry) -> npt.NDArray[np.float64]:
+    """`placement` as a (4, 4) matrix, by which a later move of the layer is noticed."""
+    shown = placement(geometry)
+    matrix = np.diag([*shown["scale"], 1.0])
+    matrix[:3, 3] = shown["translate"]
+    return matrix
 
 
 @cache

@@ -16,6 +16,7 @@ from napari_openmedlab.layers.geometry import (
     finest,
     grid_of,
     put_on_grid,
+    transform_of,
     volumetric,
 )
 from napari_openmedlab.layers.labels import LabelsLink, PreparedEdit
@@ -99,6 +100,7 @@ class Workspace:
         self.link.replaced.connect(self._on_replaced)
         layer.events.selected_label.connect(self._on_selected_label)
         self.session.labelmap = self.link.labelmap
+        self._describe()
         self._paint_colors()
 
     def bring_back(self) -> None:
@@ -181,8 +183,19 @@ class Workspace:
             self.objects_changed.emit()
 
     def _on_objects(self) -> None:
+        self._describe()
         self._paint_colors()
         self.objects_changed.emit()
+
+    def _describe(self) -> None:
+        """Keep grid and names in the layer's metadata, where napari's own *Save* finds them."""
+        if self.link is not None:
+            self.link.layer.metadata.setdefault(KEY, {}).update(
+                geometry=self.session.volume.geometry,
+                transform=transform_of(self.link.layer),
+                source=self.session.volume.source,
+                labels=self.session.labels().labels,
+            )
 
     def _paint_colors(self) -> None:
         if self.link is None:
@@ -209,6 +222,7 @@ class Workspace:
         self.prompts.follow_image()
         if self.link is not None:
             put_on_grid(self.link.layer, self.image)
+            self._describe()
 
     def _follow_data(self) -> None:
         """Use the image's new voxels, where they have the old shape."""

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Image
 
-from napari_openmedlab.readers import KEY
+from napari_openmedlab.layers.geometry import KEY, geometry_of, volumetric
 from openmedlab.core import Geometry, InputError, Label, LabelVolume, Volume
 
 
@@ -50,29 +51,25 @@ def _known(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finest(data: Any, attributes: dict[str, Any]) -> Any:
-    """The full resolution of a multiscale layer, else the data."""
+    """The full resolution of a layer as (z, y, x); a flat layer is one slice."""
     multiscale = attributes.get("multiscale") or isinstance(data, list | tuple)
     array = data[0] if multiscale else data
-    if array.ndim != 3:
+    if array.ndim not in (2, 3):
         raise InputError(
-            f"{attributes.get('name', 'The layer')} has {array.ndim} axes; only volumes of three "
+            f"{attributes.get('name', 'The layer')} has {array.ndim} axes; only slices and volumes "
             "can be saved in this format."
         )
-    return array
+    return volumetric(array)
 
 
 def _geometry(shape: tuple[int, ...], attributes: dict[str, Any]) -> Geometry:
-    """The grid in the metadata if it still fits, else the one that the layer shows."""
-    kept = _known(attributes).get("geometry")
-    if isinstance(kept, Geometry) and kept.shape == tuple(shape):
-        return kept
-    from napari.layers import Image
-
-    from napari_openmedlab.layers.geometry import geometry_of
-
-    names = ("scale", "translate", "rotate", "shear", "affine", "units")
-    shown = {name: attributes[name] for name in names if name in attributes}
-    return geometry_of(Image(np.broadcast_to(np.uint8(0), shape), **shown))
+    """The exact grid in the metadata, moved as the layer was; else the one the layer shows."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "metadata")
+    stand_in = {name: attributes[name] for name in names if name in attributes}
+    flat = len(attributes.get("scale", shape)) == 2
+    return geometry_of(
+        Image(np.broadcast_to(np.uint8(0), shape[1:] if flat else shape), **stand_in)
+    )
 
 
 def _labels(known: dict[str, Any]) -> dict[int, Label]:

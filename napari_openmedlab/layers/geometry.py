@@ -2,7 +2,8 @@
 
 A layer's world is read as LPS millimetres in napari's axis order (z, y, x). Where a
 reader left the exact geometry in ``layer.metadata["openmedlab"]["geometry"]``, that one
-is used: napari cannot show every oblique grid as it stands.
+is used: napari cannot show every oblique grid as it stands. Beside it, ``"transform"`` says
+how the layer stood then, so that a later move is noticed.
 """
 
 from __future__ import annotations
@@ -94,9 +95,10 @@ def geometry_of(layer: Image | Labels) -> Geometry:
         The transform is singular, or the units are no lengths.
     """
     shape = volumetric(finest(layer)).shape
-    known = layer.metadata.get(KEY, {}).get("geometry")
-    if isinstance(known, Geometry) and known.shape == tuple(shape):
-        return known
+    known = layer.metadata.get(KEY, {})
+    exact = known.get("geometry")
+    if isinstance(exact, Geometry) and exact.shape == tuple(shape):
+        return Pose(exact, known.get("transform", transform_of(layer))).now(layer)
     factors, unit = _unit(layer)
     world = np.diag([*factors, 1.0]) @ transform_of(layer)
     return Geometry(shape, _LPS_FROM_WORLD @ world, unit)
@@ -119,8 +121,8 @@ class Pose:
         moved = transform_of(layer)
         if np.allclose(moved, self.transform, rtol=0, atol=1e-12):
             return self.geometry
-        step = _LPS_FROM_WORLD @ moved @ np.linalg.inv(self.transform) @ _LPS_FROM_WORLD
-        return Geometry(self.geometry.shape, step @ self.geometry.affine, self.geometry.unit)
+        lps_from_shown = self.geometry.affine @ np.linalg.inv(self.transform)
+        return Geometry(self.geometry.shape, lps_from_shown @ moved, self.geometry.unit)
 
 
 def finest(layer: Image | Labels) -> ArrayLike3D:

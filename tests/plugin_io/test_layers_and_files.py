@@ -153,9 +153,11 @@ def test_a_turned_layer_without_our_metadata_keeps_its_turn(tmp_path: Path):
     np.testing.assert_allclose(back.index_to_world((1, 2, 3))[::-1], layer.data_to_world((1, 2, 3)))
 
 
-def test_flat_layers_are_refused_in_a_sentence(tmp_path: Path):
+def test_layers_of_four_axes_are_refused_in_a_sentence(tmp_path: Path):
     with pytest.raises(InputError, match="axes"):
-        writers.write_labels(str(tmp_path / "a.nii.gz"), np.ones((4, 5), int), {"name": "flat"})
+        writers.write_labels(
+            str(tmp_path / "a.nii.gz"), np.ones((2, 3, 4, 5), int), {"name": "movie"}
+        )
 
 
 def test_dicom_series_opens_from_its_folder(samples_folder: Path):
