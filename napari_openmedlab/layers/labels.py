@@ -4,14 +4,16 @@ Masks enter the layer as one step of its own history, so that Ctrl+Z takes back 
 and brush strokes alike. Strokes, fills, undo and redo are found out and told to the
 session. Nothing here looks at more voxels than changed.
 
-The layer announces new steps (``events.paint``) but not undo and redo. Those refresh the
-layer, and then a few voxels of the newest step are looked at: do they have the values
-they had before it?
+The layer announces new steps (``events.paint``) but not undo and redo; those refresh it,
+and the lengths of its two stacks then tell what happened. This is the one module that
+reads napari's private history.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +25,6 @@ from psygnal import Signal
 from openmedlab.core import Edit, Region
 from napari_openmedlab.layers.geometry import volumetric
 
-LEVELS = 100
-PROBES = 64
 LARGE = 100_000
 Indices = tuple[npt.NDArray[np.intp], ...]
 
@@ -50,30 +50,6 @@ class PreparedEdit:
         return cls(edit, *edit.indices())
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    """A step of the layer's history, and how to see whether it is in force."""
-
-    edit: Edit
-    probes: Indices
-    before: npt.NDArray[Any]
-    after: npt.NDArray[Any]
-
-    @classmethod
-    def of(cls, edit: Edit) -> _Step:
-        local = np.nonzero(edit.before != edit.after)
-        some = np.linspace(0, len(local[0]) - 1, min(PROBES, len(local[0]))).astype(int)
-        local = tuple(axis[some] for axis in local)
-        probes = tuple(a + o for a, o in zip(local, edit.region.start, strict=True))
-        return cls(edit, probes, edit.before[local], edit.after[local])
-
-    def undone(self, labelmap: npt.NDArray[Any]) -> bool:
-        return bool(np.array_equal(labelmap[self.probes], self.before))
-
-    def done(self, labelmap: npt.NDArray[Any]) -> bool:
-        return bool(np.array_equal(labelmap[self.probes], self.after))
-
-
 class LabelsLink:
     """Keeps a session's labelmap and a Labels layer's history in step.
 
@@ -95,8 +71,8 @@ class LabelsLink:
         self.layer = layer
         self.labelmap = volumetric(layer.data)
         self._array = layer.data
-        self._done: deque[_Step] = deque(maxlen=LEVELS)
-        self._undone: deque[_Step] = deque(maxlen=LEVELS)
+        self._done = _edits_of(self.labelmap, layer._undo_history)
+        self._undone = _edits_of(self.labelmap, layer._redo_history, step=-1)
         self._writing = False
         layer.events.paint.connect(self._on_paint)
         layer.events.set_data.connect(self.sync)
@@ -111,16 +87,22 @@ class LabelsLink:
     def write(self, prepared: PreparedEdit) -> None:
         """Apply an edit as one step of the layer's undo history."""
         self.sync()
-        self._writing = True
-        try:
+        with self._own_step():
             if prepared.indices is not None:
                 where = prepared.indices[3 - self.layer.ndim :]
                 self.layer.data_setitem(where, prepared.values)
             else:
                 self._write_box(prepared.edit)
+        self._remember(prepared.edit)
+
+    @contextmanager
+    def _own_step(self) -> Iterator[None]:
+        """Take what the layer announces as part of a step that is known already."""
+        self._writing = True
+        try:
+            yield
         finally:
             self._writing = False
-        self._remember(prepared.edit)
 
     def _write_box(self, edit: Edit) -> None:
         """Do what `data_setitem` does for a box; a history step takes any numpy index."""
@@ -131,54 +113,71 @@ class LabelsLink:
         self.layer._save_history((where, before, after))
         self.layer.refresh(extent=False)
 
-    def _remember(self, edit: Edit) -> None:
-        self._done.append(_Step.of(edit))
+    def _remember(self, edit: Edit | None) -> None:
+        self._done.append(edit)
         self._undone.clear()
 
     def _on_paint(self, event: Any) -> None:
         if self._writing:
             return
         edit = _edit_of(self.labelmap, event.value)
-        if edit is not None:
-            self._remember(edit)
-            self.adopted.emit(edit)
+        self._remember(edit)
+        self._tell(edit)
 
     def sync(self, event: Any = None) -> None:
         """Find out what was undone or redone since the last look."""
-        if self._writing or self.layer._staged_history:
+        layer = self.layer
+        if self._writing or layer._staged_history:
             return
-        while self._done and self._done[-1].undone(self.labelmap):
-            step = self._done.pop()
-            self._undone.append(step)
-            self.adopted.emit(step.edit.inverse())
-        while self._undone and self._undone[-1].done(self.labelmap):
-            step = self._undone.pop()
-            self._done.append(step)
-            self.adopted.emit(step.edit)
+        if not layer._undo_history and not layer._redo_history:
+            self._done.clear()
+            self._undone.clear()
+        while len(self._undone) < len(layer._redo_history):
+            edit = self._done.pop()
+            self._undone.append(edit)
+            self._tell(edit.inverse() if edit is not None else None)
+        while len(self._undone) > len(layer._redo_history):
+            edit = self._undone.pop()
+            self._done.append(edit)
+            self._tell(edit)
+
+    def _tell(self, edit: Edit | None) -> None:
+        if edit is not None:
+            with self._own_step():
+                self.adopted.emit(edit)
 
     def _on_data(self, event: Any) -> None:
         if self.layer.data is not self._array:
             self.replaced.emit()
 
 
+def _edits_of(
+    labelmap: npt.NDArray[Any], history: deque[Any], step: int = 1
+) -> deque[Edit | None]:
+    """Turn a history into edits; ``step=-1`` for redo, whose items are kept backwards."""
+    return deque([_edit_of(labelmap, item[::step]) for item in history], history.maxlen)
+
+
 def _edit_of(labelmap: npt.NDArray[Any], item: list[Any]) -> Edit | None:
-    """Turn a step of a Labels layer's history, already applied, into an edit.
+    """Turn a step of a Labels layer's history, applied or about to be, into an edit.
 
     An atom of a step is either (indices, old values, new values), or has the attributes
-    ``slice_key``, ``mask`` (None: all of the box) and ``old_values``.
+    ``slice_key``, ``mask`` (None: all of the box), ``old_values`` and ``new_value``.
     """
     region = Region((0, 0, 0), (0, 0, 0))
     for atom in item:
         region = region.union(_region_of(atom))
-    after = labelmap[region.slices]
-    before = after.copy()
+    before = labelmap[region.slices].copy()
     for atom in reversed(item):
-        _take_back(before, atom, region)
+        _replay(before, atom, region, undo=True)
+    after = before.copy()
+    for atom in item:
+        _replay(after, atom, region, undo=False)
     return Edit.between(before, after, region)
 
 
 def _region_of(atom: Any) -> Region:
-    key = getattr(atom, "slice_key", None) or atom[0]
+    key = atom.slice_key if hasattr(atom, "slice_key") else atom[0]
     if isinstance(key[0], slice):
         bounds = [(k.start, k.stop) for k in key]
     else:
@@ -187,13 +186,18 @@ def _region_of(atom: Any) -> Region:
     return Region(tuple(a for a, _ in bounds), tuple(b for _, b in bounds))
 
 
-def _take_back(before: npt.NDArray[Any], atom: Any, region: Region) -> None:
+def _replay(labels: npt.NDArray[Any], atom: Any, region: Region, *, undo: bool) -> None:
+    """Write an atom's old or new values into ``labels``, which lie at ``region``."""
     if not hasattr(atom, "slice_key"):
-        keys, old, _ = atom
+        keys, old, new = atom
+        if isinstance(keys[0], slice):
+            box = labels[_region_of(atom).relative_to(region).slices]
+            box[:] = old if undo else new
+            return
         start = region.start[3 - len(keys) :]
-        keys = tuple(np.asarray(k) - o for k, o in zip(keys, start, strict=True))
-        before[(0,) * (3 - len(keys)) + keys] = old
+        where = tuple(np.asarray(k) - o for k, o in zip(keys, start, strict=True))
+        labels[(0,) * (3 - len(keys)) + where] = old if undo else new
         return
-    box = before[_region_of(atom).relative_to(region).slices]
+    box = labels[_region_of(atom).relative_to(region).slices]
     flat = box[0] if len(atom.slice_key) == 2 else box
-    flat[... if atom.mask is None else atom.mask] = atom.old_values
+    flat[... if atom.mask is None else atom.mask] = atom.old_values if undo else atom.new_value

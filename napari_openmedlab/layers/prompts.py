@@ -214,6 +214,7 @@ class PromptLayers:
 
     def _extreme_step(self, layer: Points, row: int) -> tuple[int, list[int]]:
         """Return the step a new extreme point takes, and the row it replaces if all are there."""
+        layer.features.loc[layer.features.index[row], "kind"] = "new"
         rows = extreme_rows(layer, self.hand.number)
         missing = [step for step in range(6) if step not in rows]
         if missing:

@@ -8,7 +8,7 @@ from functools import partial
 import napari
 from psygnal import SignalInstance
 from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor, QShowEvent
 from qtpy.QtWidgets import (
     QFrame,
@@ -29,6 +29,7 @@ from openmedlab.core import OpenMedLabError
 from openmedlab.zoo import ModelInfo, WeightsStore, weights_changed
 
 QUEUE_MS = 10
+PULSE_MS = 150
 TITLE, STATE = range(2)
 HEADERS = ("model", "state", "weights")
 ROW = 22
@@ -81,6 +82,9 @@ class ModelsWidget(QWidget):
         self.details_label.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.status_label = _text()
         self._actions = ActionsPanel(self.refresh)
+        self._pulse = QTimer(self)
+        self._pulse.setInterval(PULSE_MS)
+        self._pulse.timeout.connect(self._show_work)
         self._name_parts()
         self._lay_out()
         self._connect()
@@ -122,7 +126,6 @@ class ModelsWidget(QWidget):
         links: Links = [
             (jobs.told, self._tell),
             (jobs.changed, self.refresh),
-            (jobs.reported, self._on_reported),
             (jobs.undecided, self._actions.ask_which),
             (weights_changed, self.refresh),
         ]
@@ -151,6 +154,11 @@ class ModelsWidget(QWidget):
             self._shown = next(iter(self._models), "")
         self._fill_list()
         self._show_model()
+        self._show_work()
+        if jobs.any:
+            self._pulse.start()
+        else:
+            self._pulse.stop()
 
     def _fill_list(self) -> None:
         self.model_list.blockSignals(True)
@@ -158,8 +166,6 @@ class ModelsWidget(QWidget):
         self.model_list.setFixedHeight(ROW * (min(len(self._models), 14) + 1) + 8)
         self.rows = {name: _row(info) for name, info in self._models.items()}
         self.model_list.addTopLevelItems(list(self.rows.values()))
-        for name in self.rows:
-            self._show_fraction(name)
         if self._shown in self.rows:
             self.model_list.setCurrentItem(self.rows[self._shown])
         self.model_list.blockSignals(False)
@@ -179,9 +185,9 @@ class ModelsWidget(QWidget):
             self._shown = row.data(TITLE, NAME_ROLE)
             self._show_model()
 
-    def _on_reported(self, key: str) -> None:
-        if key in self.rows:
-            self._show_fraction(key)
+    def _show_work(self) -> None:
+        for name in self.rows:
+            self._show_fraction(name)
         self._actions.work.show_work(self._shown)
 
     def _tell(self, text: str, error: bool) -> None:

@@ -209,6 +209,5 @@ class WorkPanel(QWidget):
 
     def _show(self, job: Job) -> None:
         self.label.setText(str(job))
-        self.progress_bar.setMaximum(STEPS if job.total else 0)
         self.progress_bar.setValue(round(STEPS * job.fraction))
         self.cancel_button.setEnabled(job.stoppable and not job.cancel.cancelled)

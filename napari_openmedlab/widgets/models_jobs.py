@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from psygnal import Signal
@@ -33,7 +32,7 @@ class Outcome:
 
 
 class Job:
-    """One piece of work and how far it is, as the GUI thread sees it.
+    """One piece of work: its thread notes how far it is, the GUI thread looks now and then.
 
     Parameters
     ----------
@@ -43,6 +42,12 @@ class Job:
         Whether it looks at the token.
     file
         What is imported.
+
+    Attributes
+    ----------
+    text, done, total, speed
+        What is being done, how far it is (``total`` 0 where that is not known), bytes per
+        second over the last seconds.
     """
 
     def __init__(self, doing: str, stoppable: bool = True, file: Path | None = None) -> None:
@@ -52,30 +57,25 @@ class Job:
         self.cancel = CancelToken()
         self.done = 0
         self.total = 0
+        self.speed = 0.0
         self._seen: deque[tuple[float, int]] = deque()
 
     def report(self, done: int, total: int, text: str) -> None:
         """Take in what the work reported."""
         now = time.monotonic()
-        if done < self.done:
+        if done < self.done or not total:
             self._seen.clear()
         self._seen.append((now, done))
-        while now - self._seen[0][0] > WINDOW_S and len(self._seen) > 2:
+        while now - self._seen[0][0] > WINDOW_S:
             self._seen.popleft()
+        began, first = self._seen[0]
+        self.speed = (done - first) / (now - began) if now > began else 0.0
         self.done, self.total, self.text = done, total, text or self.text
 
     @property
     def fraction(self) -> float:
         """How much is done, 0 to 1; 0 where that is not known."""
         return self.done / self.total if self.total else 0.0
-
-    @property
-    def speed(self) -> float:
-        """Bytes per second over the last seconds; 0 before that is known."""
-        if not self.total or len(self._seen) < 2:
-            return 0.0
-        (began, first), (ended, last) = self._seen[0], self._seen[-1]
-        return (last - first) / (ended - began) if ended > began else 0.0
 
     def __str__(self) -> str:
         if self.cancel.cancelled:
@@ -91,31 +91,33 @@ class Jobs:
     Notes
     -----
     Signals, on the GUI thread: ``told(str, bool)`` a sentence and whether it is an error;
-    ``changed(str)`` a job began or ended; ``reported(str)`` it got on; ``undecided(Path,
-    tuple)`` a file fits these models, and the user has to say which it is.
+    ``changed(str)`` a job began, was asked to stop, or ended; ``undecided(Path, tuple)`` a
+    file fits these models, and the user has to say which it is.
     """
 
     told = Signal(str, bool)
     changed = Signal(str)
-    reported = Signal(str)
     undecided = Signal(Path, tuple)
-    _reported = Signal(str, int, int, str)
     _ended = Signal(str, Outcome)
 
     def __init__(self) -> None:
         self._running: dict[str, Job] = {}
-        self._reported.connect(self._on_report, thread="main")
         self._ended.connect(self._on_end, thread="main")
 
     def get(self, key: str) -> Job | None:
         """Return the job of a model, if there is one."""
         return self._running.get(key)
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._running)
+
     def cancel(self, key: str) -> None:
         """Ask a job to stop; a download keeps what came."""
         if (job := self.get(key)) is not None:
             job.cancel.cancel()
-            self.reported.emit(key)
+            self.changed.emit(key)
 
     def download(self, name: str) -> None:
         """Fetch a model's weights, going on where an earlier download stopped."""
@@ -170,9 +172,8 @@ class Jobs:
         threading.Thread(target=self._run, args=(key, job, work), name=name, daemon=True).start()
 
     def _run(self, key: str, job: Job, work: Work) -> None:
-        progress = Progress(partial(self._reported.emit, key))
         try:
-            outcome = Outcome(work(progress, job.cancel))
+            outcome = Outcome(work(Progress(job.report), job.cancel))
         except Cancelled:
             outcome = Outcome("Stopped; nothing was changed.")
         except AmbiguousError as error:
@@ -184,11 +185,6 @@ class Jobs:
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             outcome = Outcome(f"That failed ({what}); the weights are as they were.", error=True)
         self._ended.emit(key, outcome)
-
-    def _on_report(self, key: str, done: int, total: int, text: str) -> None:
-        if (job := self.get(key)) is not None:
-            job.report(done, total, text)
-            self.reported.emit(key)
 
     def _on_end(self, key: str, outcome: Outcome) -> None:
         job = self._running.pop(key)

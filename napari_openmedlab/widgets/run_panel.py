@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -34,6 +34,7 @@ POLICY_TIPS = {
     PolicyMode.ONLY_INSIDE: "Changes only voxels of the listed labels (or its own)",
     PolicyMode.ALLOW_OVERLAP: "The newest mask wins everywhere",
 }
+PROGRESS_MS = 150
 LISTED = (PolicyMode.PROTECT_LIST, PolicyMode.ONLY_INSIDE)
 
 
@@ -132,6 +133,8 @@ class RunPanel(QWidget):
         self.cancel_button.setToolTip(f"Stop what runs ({CANCEL_KEY})")
         self.progress_bar = QProgressBar()
         self.progress_bar.setTextVisible(True)
+        self._report = (0, 1, "ready")
+        self._repaint = QTimer(self, interval=PROGRESS_MS)
         self.made_label = QLabel(wordWrap=True)
         self.times_label = QLabel(wordWrap=True)
         self.save_button = QPushButton("Save masks …")
@@ -161,7 +164,8 @@ class RunPanel(QWidget):
         self.cancel_button.clicked.connect(lambda: runner.cancel())
         self.save_button.clicked.connect(self._save)
         runner.busy_changed.connect(self._show_busy)
-        runner.progressed.connect(self._show_progress)
+        runner.progressed.connect(self._note_report)
+        self._repaint.timeout.connect(self._show_report)
         runner.answered.connect(self._show_answer)
         controller.opened.connect(self._on_opened)
         self._on_opened()
@@ -177,15 +181,22 @@ class RunPanel(QWidget):
 
     def _show_busy(self, busy: bool) -> None:
         self.cancel_button.setEnabled(busy)
-        self.progress_bar.setRange(0, 0 if busy else 1)
-        self.progress_bar.setFormat("" if busy else "ready")
-        self.progress_bar.setValue(0)
+        self._report = (0, 1, "running …" if busy else "ready")
+        if busy:
+            self._repaint.start()
+        else:
+            self._repaint.stop()
+        self._show_report()
 
-    def _show_progress(self, done: int, total: int, text: str) -> None:
-        if self.controller.runner.busy:
-            self.progress_bar.setRange(0, total)
-            self.progress_bar.setValue(done)
-            self.progress_bar.setFormat(text or "%p %")
+    def _note_report(self, done: int, total: int, text: str) -> None:
+        self._report = (done, max(total, 1), text or "%p %")
+
+    def _show_report(self) -> None:
+        """Show the newest report; each one repaints the whole window, hence the timer."""
+        done, total, text = self._report
+        self.progress_bar.setFormat(text)
+        self.progress_bar.setRange(0, total)
+        self.progress_bar.setValue(done)
 
     def _show_answer(self, workspace: Workspace, answer: Answer) -> None:
         if workspace is not self.controller.workspace:

@@ -1,6 +1,7 @@
 """A viewer with the widget, a fake method, and real Qt events."""
 
-import time
+import itertools
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,14 +19,15 @@ PLAIN = Qt.KeyboardModifier.NoModifier
 
 
 class FakeBalls:
-    """A ball of radius 6 round each positive voxel; slow on demand, looks at the token."""
+    """A ball of radius 6 round each positive voxel; waits for its gate, looks at the token."""
 
     version = "1"
     capabilities = Capabilities(frozenset({"point", "box", "scribble", "lasso", "mask"}))
 
-    def __init__(self, name, seconds=0.0):
+    def __init__(self, name):
         self.name = name
-        self.seconds = seconds
+        self.gate = threading.Event()
+        self.gate.set()
         self.runs = 0
 
     def region(self, geometry, prompts):
@@ -36,11 +38,11 @@ class FakeBalls:
 
     def predict(self, encoding, prompts, previous, progress, cancel):
         self.runs += 1
-        steps = int(self.seconds / 0.01)
-        for k in range(steps):
+        for k in itertools.count():
             cancel.check()
-            progress.report(k, steps, "thinking")
-            time.sleep(0.01)
+            progress.report(min(k, 100), 100, "thinking")
+            if self.gate.wait(0.01):
+                break
         inside = np.zeros(encoding.region.shape, bool)
         for prompt in prompts:
             if isinstance(prompt, MaskPrompt):
@@ -79,12 +81,14 @@ def offered(model):
 def models(monkeypatch, tmp_path):
     """The methods of the widget: fast, slow, and one without weights."""
     monkeypatch.setenv("OPENMEDLAB_HOME", str(tmp_path / "home"))
-    made = SimpleNamespace(fast=FakeBalls("fast"), slow=FakeBalls("slow", 0.6))
+    made = SimpleNamespace(fast=FakeBalls("fast"), slow=FakeBalls("slow"))
+    made.slow.gate.clear()
     methods = {"fast": offered(made.fast), "slow": offered(made.slow)}
     bare = Method("bare", "Bare model", lambda: None)
     methods["bare"] = zoo.OfferedMethod(bare, "needs weights", "400 MB, Apache-2.0")
     monkeypatch.setattr(zoo, "methods", lambda: methods)
-    return made
+    yield made
+    made.slow.gate.set()
 
 
 class Desk:
