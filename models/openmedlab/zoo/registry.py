@@ -43,6 +43,14 @@ def _sam(variant: str) -> Network:
     )
 
 
+def _stunet(size: str) -> Network:
+    return Network(
+        "openmedlab.stunet.network:build_network",
+        "openmedlab.stunet.labeler:StuNet",
+        {"size": size},
+    )
+
+
 NETWORKS: dict[str, Network] = {
     "sam-med3d": Network(
         "openmedlab.sam_med3d.network:build_network", "openmedlab.sam_med3d.predictor:SamMed3D"
@@ -53,6 +61,10 @@ NETWORKS: dict[str, Network] = {
     "sam-vit-b": _sam("vit_b"),
     "sam-vit-l": _sam("vit_l"),
     "sam-vit-h": _sam("vit_h"),
+    "stu-net-s": _stunet("small"),
+    "stu-net-b": _stunet("base"),
+    "stu-net-l": _stunet("large"),
+    "stu-net-h": _stunet("huge"),
 }
 
 

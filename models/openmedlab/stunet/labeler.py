@@ -1,0 +1,145 @@
+"""`StuNet`: a CT in, its structures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+import torch
+
+from openmedlab.core import CancelToken, InputError, LabelVolume, Progress, Region, Volume
+from openmedlab.stunet.export import Labels
+from openmedlab.stunet.network import SIZES, StuNetwork
+from openmedlab.stunet.pipeline import Pipeline
+from openmedlab.stunet.plan import Plan, released_plan
+from openmedlab.stunet.predict import Predictor
+from openmedlab.stunet.structures import chosen, structures
+
+COARSE = 3.0
+
+
+class StuNet:
+    """STU-Net as a labeler, with nnU-Net's inference and bounded memory.
+
+    Parameters
+    ----------
+    network
+        With its weights.
+    device
+        ``"cpu"``, ``"cuda"``, ...
+    version
+        For manifests; changes with code or weights.
+    plan
+        How the network wants its input; by default the released one.
+    fast
+        Work at 3 mm: eight times fewer voxels, small structures suffer.
+    mirror
+        Average over mirrored views, as nnU-Net does by default; eight times slower.
+    whole
+        Look at every tile, also at those of plain air, exactly as the reference does.
+    """
+
+    def __init__(
+        self,
+        network: StuNetwork,
+        device: str | torch.device = "cpu",
+        version: str = "",
+        plan: Plan | None = None,
+        *,
+        fast: bool = False,
+        mirror: bool = False,
+        whole: bool = False,
+    ) -> None:
+        self._device = torch.device(device)
+        self._predictor = Predictor(network, self._device, mirror)
+        plan = plan or released_plan()
+        self.plan = plan.at(COARSE) if fast else plan
+        self.fast = fast
+        self.whole = whole
+        self._version = version or f"{self.name} unversioned"
+
+    @property
+    def name(self) -> str:
+        """Stable word of the method."""
+        width = self._predictor.network.head.in_channels
+        size = next((n for n, s in SIZES.items() if s.widths[0] == width), "")
+        return f"stu-net-{size[:1]}"
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the same input would give another answer."""
+        return f"{self._version}{' fast' if self.fast else ''}"
+
+    @property
+    def classes(self) -> Mapping[int, str]:
+        """Names by label number."""
+        known = {number: s.name for number, s in structures().items()}
+        if self._predictor.classes == len(known) + 1:
+            return known
+        return {number: f"class_{number}" for number in range(1, self._predictor.classes)}
+
+    def label(
+        self,
+        volume: Volume,
+        classes: Collection[str] | None,
+        progress: Progress,
+        cancel: CancelToken,
+    ) -> LabelVolume:
+        """Label a volume on its own grid.
+
+        Raises
+        ------
+        InputError
+            A class is unknown, the volume is empty or not in millimetres.
+        Cancelled
+            ``cancel`` was raised between two tiles.
+        """
+        labels = np.zeros(volume.shape, np.uint8)
+        self.label_into(labels, volume, classes, progress, cancel)
+        return self.named(labels, volume)
+
+    def named(self, labels: Labels, volume: Volume) -> LabelVolume:
+        """Return labels with their geometry, names, colours and codes."""
+        meaning = {n: s.label for n, s in structures().items() if n in self.classes}
+        return LabelVolume(labels, volume.geometry, meaning, volume.name, self.name)
+
+    def label_into(
+        self,
+        labels: Labels,
+        volume: Volume,
+        classes: Collection[str] | None,
+        progress: Progress,
+        cancel: CancelToken,
+        finished: Callable[[Region], None] = lambda _: None,
+    ) -> None:
+        """Write labels into an array of the volume's shape, region by region.
+
+        What is finished stays when the work is cancelled. ``finished`` is called with
+        every region once it is done.
+        """
+        wanted = chosen(classes, self.classes)
+        if volume.geometry.unit != "millimeter":
+            raise InputError(
+                f"{volume.name!r} is not in millimetres; STU-Net knows bodies, not specimens."
+            )
+        usual = volume.geometry.reorientation("SAR")
+        back = usual.geometry.reorientation(volume.geometry.codes)
+        pipeline = Pipeline(
+            predictor=self._predictor,
+            array=usual.apply(volume.read()),
+            spacing=usual.geometry.spacing,
+            trim=volume.modality == "CT" and not self.whole,
+            progress=progress,
+            cancel=cancel,
+        )
+        subset = classes is not None and not self.fast and not self.whole
+        part = pipeline.find(self.plan.at(COARSE), wanted) if subset else None
+        keep = np.arange(self._predictor.classes, dtype=np.uint8)
+        keep[[n not in wanted for n in keep]] = 0
+        pipeline.label(
+            self.plan,
+            usual.apply(labels),
+            keep,
+            part,
+            lambda region: finished(back.region(region)),
+        )

@@ -1,0 +1,62 @@
+"""Running the network on tiles: features first, class probabilities plane by plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from openmedlab.nn.device import autocast
+from openmedlab.stunet.network import StuNetwork
+
+
+class Predictor:
+    """A network on its device.
+
+    The last layer has many more outputs than inputs, so only features are kept of a
+    tile and turned into probabilities a few planes at a time.
+
+    Parameters
+    ----------
+    network
+        With its weights.
+    device
+        Where it runs.
+    mirror
+        Average over all eight mirrored views of a tile (eight times slower).
+    batch
+        Tiles at once.
+    """
+
+    def __init__(
+        self, network: StuNetwork, device: torch.device, mirror: bool = False, batch: int = 1
+    ) -> None:
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.device = device
+        self.batch = batch
+        axes = (2, 3, 4)
+        self.views = [v for n in range(4 if mirror else 1) for v in combinations(axes, n)]
+        self._weight = network.head.weight.detach().float().flatten(1)
+        bias = network.head.bias
+        assert bias is not None
+        self._bias = bias.detach().float()[:, None]
+        self.classes = len(self._weight)
+
+    @torch.inference_mode()
+    def features(self, tiles: Tensor) -> Iterator[Tensor]:
+        """Yield what `probabilities` takes, (B, F, z, y, x), one for every mirrored view."""
+        for axes in self.views:
+            with autocast(self.device):
+                found = self.network.features(tiles.flip(axes))
+            yield found.flip(axes)
+
+    @torch.inference_mode()
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Return one view's share of the class probabilities, (F, ...) -> (classes, ...)."""
+        logits = torch.addmm(self._bias, self._weight, features.float().flatten(1))
+        shares = torch.softmax(logits, 0)
+        if len(self.views) > 1:
+            shares /= len(self.views)
+        return shares.unflatten(1, features.shape[1:])
