@@ -117,6 +117,7 @@ def _without_viewer(case: Case) -> Found:
     session.set_prompts(number, [case.prompt])
     model = promptable("builtin")
     with progress("Segmenting") as report, interruptible() as cancel:
+        model.warm_up()
         patch = answer_prompts(
             model, case.volume, session.model_prompts(number), progress=report, cancel=cancel
         )

@@ -59,7 +59,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
 
     record = _record(WeightsStore().info(name))
     width = max(map(len, record))
-    lines = (f"{k.ljust(width)}  {_words(v)}" for k, v in record.items() if v not in (None, "", []))
+    lines = (f"{k.ljust(width)}  {_words(v)}" for k, v in record.items() if v not in (None, "", ()))
     result(record, "\n".join(lines), as_json)
 
 
