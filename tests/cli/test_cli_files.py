@@ -74,3 +74,27 @@ def test_conformance_of_an_empty_folder_is_one_sentence(cli, tmp_path):
     done = cli("conformance", tmp_path)
     assert done.code == 2
     assert "cases.json" in done.err
+
+
+@pytest.mark.parametrize(("status", "code"), [("passed", 0), ("failed", 1), ("no such target", 0)])
+def test_conformance_prints_a_line_per_case_and_fails_with_one(
+    cli, tmp_path, monkeypatch, status, code
+):
+    from openmedlab.zoo import conformance
+
+    case = conformance.CaseResult("sam", "enc", status, "out: 3% of what is allowed", 0.1)
+
+    def run(folder, only, report):
+        assert only == ("sam", "stunet")
+        report(case)
+        return [case]
+
+    monkeypatch.setattr(conformance, "run", run)
+    arguments = ("conformance", tmp_path, "--only", "sam", "--only", "stunet")
+    done = cli(*arguments)
+    assert done.code == code
+    assert done.out.splitlines() == [str(case), f"1 {status}"]
+    done = cli(*arguments, "--json")
+    assert done.code == code
+    assert done.json["summary"] == {status: 1}
+    assert done.json["cases"][0]["case"] == "enc"
