@@ -158,7 +158,9 @@ def test_encodings_are_found_on_disk_and_redone_when_the_model_changes(tmp_path,
 
     def run(model):
         cache = EncodingCache(folder=tmp_path)
-        return Interaction(session, lambda: model, thread, cache).request(1).result(5).mask
+        mask = Interaction(session, lambda: model, thread, cache).request(1).result(5).mask
+        thread.submit(lambda _p, _c: None, idle=True).result(5)
+        return mask
 
     expected = run(first)
     again, changed = Cubes(), Cubes(version="2")
@@ -182,7 +184,20 @@ def test_memory_and_disk_of_the_cache_are_bounded(tmp_path, session):
         model = Cubes(version)
         region = session.volume.geometry.region
         cache.encode(model, session.volume, region, Progress(), CancelToken())
+        cache.store(model, session.volume, region)
     assert cache.nbytes == 2 * one
     assert len(list(tmp_path.glob("*"))) == 2
     cache.clear()
     assert cache.nbytes == 0
+
+
+def test_idle_time_after_an_answer_is_used_to_work_ahead(session, thread):
+    class Ahead(Cubes):
+        def prefetch(self, encoding, patch, cancel):
+            self.ahead = (encoding.region, int(patch.mask.sum()))
+
+    model = Ahead()
+    session.add_prompt(1, Point((2, 2, 2)))
+    Interaction(session, lambda: model, thread, EncodingCache()).request(1).result(5)
+    thread.submit(lambda _p, _c: None, idle=True).result(5)
+    assert model.ahead == (session.volume.geometry.region, 27)

@@ -19,6 +19,7 @@ from openmedlab.core import (
     Scribble,
     Volume,
 )
+from openmedlab.engine import EncodingCache, answer_prompts
 from openmedlab.nn.slice_plan import Turn, choose_axis, plan_of
 from openmedlab.nn.slices import SlicePromptable, grey_window
 
@@ -260,11 +261,32 @@ def test_only_negative_prompts_are_refused(model):
         segment(model, volume_of(ellipsoid()), [Point((15, 20, 25), False)])
 
 
-def test_prefetch_encodes_neighbours_nearest_first(model):
+def test_prefetch_encodes_the_slices_beyond_the_answer_nearest_first(model):
     volume = volume_of(ellipsoid())
-    encoding = model.encode(volume, volume.geometry.region, Progress(), CancelToken())
-    model.prefetch(encoding, 0, 1, 3, CancelToken())
-    assert list(encoding.data.embeddings) == [(0, 1), (0, 0), (0, 2), (0, 3), (0, 4)]
+    patch, _, encoding = segment(model, volume, [Point((15, 20, 25))])
+    first, last = patch.region.start[0], patch.region.stop[0] - 1
+    seen = set(encoding.data.embeddings)
+    model.prefetch(encoding, patch, CancelToken())
+    new = [place for place in encoding.data.embeddings if place not in seen]
+    assert new
+    assert all(axis == 0 and not first <= index <= last for axis, index in new)
+    distance = [max(first - index, index - last) for _, index in new]
+    assert distance == sorted(distance)
+
+
+def test_slices_encoded_once_survive_on_disk(model, tmp_path):
+    volume = volume_of(ellipsoid())
+    region = volume.geometry.region
+    prompts = [Point((15, 20, 25))]
+    patches = []
+    for _ in range(2):
+        cache = EncodingCache(folder=tmp_path)
+        patches.append(answer_prompts(model, volume, prompts, cache=cache))
+        cache.tend(model, volume, region, patches[-1], CancelToken())
+    fresh = EncodingCache(folder=tmp_path).encode(model, volume, region, Progress(), CancelToken())
+    used = {(0, k) for k in range(patches[0].region.start[0], patches[0].region.stop[0])}
+    assert used <= set(fresh.data.embeddings)
+    np.testing.assert_array_equal(patches[0].logits, patches[1].logits)
 
 
 def test_grey_levels(model):

@@ -1,8 +1,8 @@
 """The engine: inference thread, interaction, caches, memory guard, manifests."""
 
-from openmedlab.engine.cache import EncodingCache
+from openmedlab.engine.cache import EncodingCache, shared_cache
 from openmedlab.engine.home import home, journal_path
-from openmedlab.engine.interaction import Answer, Interaction, answer_prompts, shared_cache
+from openmedlab.engine.interaction import Answer, Interaction, answer_prompts
 from openmedlab.engine.manifest import manifest, write_manifest
 from openmedlab.engine.memory import available_bytes, require_memory, step_down
 from openmedlab.engine.thread import (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import threading
@@ -14,10 +15,11 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from openmedlab.core.contracts import Encoding, Promptable
+from openmedlab.core.contracts import Encoding, LogitsPatch, Promptable
 from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.core.region import Region
 from openmedlab.core.volume import Volume
+from openmedlab.engine.home import home
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 DEFAULT_MEMORY = 1 << 30
@@ -29,11 +31,20 @@ class Storable(Protocol):
     """A promptable whose encodings are worth keeping on disk."""
 
     def pack(self, encoding: Encoding) -> Arrays:
-        """Return the encoding as plain arrays."""
+        """Return what is encoded so far as plain arrays; more names once there is more."""
         ...
 
     def unpack(self, volume: Volume, region: Region, arrays: Arrays) -> Encoding:
         """Rebuild an encoding of ``volume`` from what `pack` returned."""
+        ...
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """A promptable that encodes piece by piece and can work ahead."""
+
+    def prefetch(self, encoding: Encoding, patch: LogitsPatch, cancel: CancelToken) -> None:
+        """Encode what a click near ``patch``, its last answer, would need next."""
         ...
 
 
@@ -60,6 +71,7 @@ class EncodingCache:
         self.max_disk_bytes = max_disk_bytes
         self.folder = folder
         self._kept: OrderedDict[str, Encoding] = OrderedDict()
+        self._stored: dict[str, frozenset[str]] = {}
         self._lock = threading.Lock()
 
     def encode(
@@ -79,9 +91,30 @@ class EncodingCache:
         encoding = self._load(key, model, volume, region)
         if encoding is None:
             encoding = model.encode(volume, region, progress, cancel)
-            self._save(key, model, encoding)
         self._keep(key, encoding)
         return encoding
+
+    def store(self, model: Promptable, volume: Volume, region: Region) -> None:
+        """Put on disk what is in memory, if anything was encoded since the last time."""
+        key = self.key(model, volume, region)
+        encoding = self._kept.get(key)
+        if encoding is not None:
+            self._save(key, model, encoding)
+
+    def tend(
+        self,
+        model: Promptable,
+        volume: Volume,
+        region: Region,
+        patch: LogitsPatch,
+        cancel: CancelToken,
+    ) -> None:
+        """Use idle time after an answer: put what was encoded on disk, and work ahead."""
+        self.store(model, volume, region)
+        encoding = self._kept.get(self.key(model, volume, region))
+        if encoding is not None and isinstance(model, Prefetching):
+            model.prefetch(encoding, patch, cancel)
+            self.store(model, volume, region)
 
     @staticmethod
     def key(model: Promptable, volume: Volume, region: Region) -> str:
@@ -118,6 +151,7 @@ class EncodingCache:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 encoding = model.unpack(volume, region, dict(arrays))
+                self._stored[key] = frozenset(arrays)
             os.utime(path)
         except FileNotFoundError:
             return None
@@ -130,13 +164,16 @@ class EncodingCache:
         """Write through a temporary name; a full or read-only disk only costs the cache."""
         if self.folder is None or not isinstance(model, Storable):
             return
-        path = self._path(key)
+        arrays, path = model.pack(encoding), self._path(key)
+        if frozenset(arrays) == self._stored.get(key, frozenset()) and path.exists():
+            return
         partial = path.with_suffix(f".{os.getpid()}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **dict(model.pack(encoding)))
+                np.savez(file, allow_pickle=False, **dict(arrays))
             partial.replace(path)
+            self._stored[key] = frozenset(arrays)
             self._trim()
         except OSError:
             partial.unlink(missing_ok=True)
@@ -150,3 +187,9 @@ class EncodingCache:
                 break
             total -= file.stat().st_size
             file.unlink(missing_ok=True)
+
+
+@functools.cache
+def shared_cache() -> EncodingCache:
+    """Return the cache of this process, with its folder under `home`."""
+    return EncodingCache(folder=home() / "encodings")

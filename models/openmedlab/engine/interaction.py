@@ -12,10 +12,8 @@ from openmedlab.core.contracts import LogitsPatch, Promptable, PromptList
 from openmedlab.core.progress import CancelToken, Progress, Timings
 from openmedlab.core.session import Session
 from openmedlab.core.volume import Volume
-from openmedlab.engine.cache import EncodingCache
+from openmedlab.engine.cache import EncodingCache, Prefetching, Storable, shared_cache
 from openmedlab.engine.thread import InferenceThread, Ticket, TicketState
-
-shared_cache = EncodingCache()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +44,7 @@ def answer_prompts(
     prompts: PromptList,
     previous: LogitsPatch | None = None,
     *,
-    cache: EncodingCache = shared_cache,
+    cache: EncodingCache | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> LogitsPatch:
@@ -60,6 +58,7 @@ def answer_prompts(
         ``cancel`` was raised.
     """
     progress, cancel = progress or Progress(), cancel or CancelToken()
+    cache = cache or shared_cache()
     check_prompts(prompts, volume.geometry)
     region = model.region(volume.geometry, prompts)
     with progress.stage("prepare"):
@@ -102,11 +101,11 @@ class Interaction:
         session: Session,
         model: Callable[[], Promptable],
         thread: InferenceThread,
-        cache: EncodingCache = shared_cache,
+        cache: EncodingCache | None = None,
     ) -> None:
         self.session = session
         self.thread = thread
-        self.cache = cache
+        self.cache = cache or shared_cache()
         self._make = model
         self._model: Promptable | None = None
 
@@ -133,7 +132,7 @@ class Interaction:
             work,
             key=(id(session), number),
             on_report=lambda done, total, text: self.reported.emit(number, done, total, text),
-            on_end=lambda ticket: self._finish(number, revision, ticket),
+            on_end=lambda ticket: self._finish(number, prompts, revision, ticket),
         )
 
     def warm_up(self) -> Ticket[None]:
@@ -146,10 +145,25 @@ class Interaction:
             self._model = self._make()
         return self._model
 
-    def _finish(self, number: int, revision: int, ticket: Ticket[LogitsPatch]) -> None:
+    def _finish(
+        self, number: int, prompts: PromptList, revision: int, ticket: Ticket[LogitsPatch]
+    ) -> None:
         if ticket.state is TicketState.DONE:
             answer = Answer(number, ticket.result(), ticket.progress.timings, revision)
             self.answered.emit(answer)
+            self._tend(prompts, answer.patch)
         elif ticket.state is TicketState.FAILED and isinstance(ticket.error, Exception):
             self.failed.emit(number, ticket.error)
         self.ended.emit(number, ticket.state)
+
+    def _tend(self, prompts: PromptList, patch: LogitsPatch) -> None:
+        """While the user looks at the answer, keep and extend what was encoded."""
+        model, volume = self.model(), self.session.volume
+        if not isinstance(model, Storable | Prefetching):
+            return
+        region = model.region(volume.geometry, prompts)
+        self.thread.submit(
+            lambda _progress, cancel: self.cache.tend(model, volume, region, patch, cancel),
+            key=(id(self.session), "tend"),
+            idle=True,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -42,6 +43,7 @@ from openmedlab.nn.slice_plan import (
 KEPT_BYTES = 256 << 20
 CT_WINDOW = (-160.0, 240.0)
 SAMPLES_PER_AXIS = 48
+PREFETCHED = 3
 
 MIN_SCORE = 0.5
 MAX_CHANGE = 3.0
@@ -181,9 +183,14 @@ class SlicePromptable(ABC):
     capabilities = Capabilities(TAKES, dimensions=2)
 
     def __init__(self, network: Any, device: str, version: str, propagate: bool = True) -> None:
-        self.version = version
         self.propagate = propagate
-        self._run = Runner(network, device)
+        side = self.input_side
+        self._run = Runner(network, device, (1, 3, side, side), version)
+
+    @property
+    def version(self) -> str:
+        """Changes with the weights, and with the encoder's precision."""
+        return self._run.version
 
     # ------------------------------------------------------ what a network brings
     @abstractmethod
@@ -248,16 +255,37 @@ class SlicePromptable(ABC):
         given = (*plan.given, f"{len(answers)} slices across {'zyx'[plan.axis]}")
         return pin(LogitsPatch(region, logits, self.name, given, SliceState(memory)), prompts)
 
-    def prefetch(
-        self, encoding: Encoding, axis: int, index: int, reach: int, cancel: CancelToken
-    ) -> None:
-        """Encode the slices up to ``reach`` away from ``index``, nearest first."""
+    def prefetch(self, encoding: Encoding, patch: LogitsPatch, cancel: CancelToken) -> None:
+        """Encode the slices just beyond both ends of ``patch``, nearest first."""
         scene: SliceScene = encoding.data
-        for distance in range(reach + 1):
-            for k in {index - distance, index + distance}:
-                if 0 <= k < scene.volume.shape[axis]:
-                    cancel.check()
-                    self._embedding(scene, (axis, k))
+        if not isinstance(patch.state, SliceState):
+            return
+        for axis in {axis for axis, _ in patch.state.memory}:
+            first, last = patch.region.start[axis], patch.region.stop[axis] - 1
+            for distance in range(1, PREFETCHED + 1):
+                for k in (first - distance, last + distance):
+                    if 0 <= k < scene.volume.shape[axis]:
+                        cancel.check()
+                        self._embedding(scene, (axis, k))
+
+    def pack(self, encoding: Encoding) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the slices encoded so far, for the disk cache."""
+        scene: SliceScene = encoding.data
+        return {
+            f"{axis}_{index}": embedding.float().cpu().numpy()
+            for (axis, index), embedding in scene.embeddings.items()
+        }
+
+    def unpack(
+        self, volume: Volume, region: Region, arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> Encoding:
+        """Rebuild what `pack` took apart."""
+        encoding = self.encode(volume, region, Progress(), CancelToken())
+        for name, array in arrays.items():
+            axis, index = (int(n) for n in name.split("_"))
+            embedding = torch.from_numpy(np.array(array)).to(self._run.device)
+            encoding.data.embeddings[axis, index] = embedding
+        return encoding
 
     def warm_up(self) -> None:
         """Encode and decode an empty picture."""
