@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from openmedlab.core import (
     CancelToken,
@@ -71,9 +70,13 @@ class SamMed3D:
     name = "sam-med3d"
     capabilities = Capabilities(TAKES | {"mask"})
 
-    def __init__(self, network: nn.Module, device: str, version: str) -> None:
-        self.version = version
-        self._run = Runner(network, device)
+    def __init__(self, network: Any, device: str, version: str) -> None:
+        self._run = Runner(network, device, (1, 1, SIZE, SIZE, SIZE), version)
+
+    @property
+    def version(self) -> str:
+        """Changes with the weights, and with the encoder's precision."""
+        return self._run.version
 
     def region(self, geometry: Geometry, prompts: PromptList) -> Region:
         """Return the surroundings of the first positive prompt; they may stick out of the volume.
