@@ -6,7 +6,6 @@ inference thread and comes back to the GUI thread through psygnal's queue.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -308,6 +307,11 @@ class SegmentController:
         if workspace is not None:
             self._run(workspace, workspace.stale or {workspace.current})
 
+    def run_stale(self) -> None:
+        """Run a ready method for the objects whose prompts or method changed since."""
+        if self.workspace is not None and self.runner.ready:
+            self._run(self.workspace, self.workspace.stale)
+
     def _run(self, workspace: Workspace, numbers: set[int]) -> None:
         for number in sorted(numbers):
             self.runner.request(workspace, number)
@@ -325,8 +329,8 @@ class SegmentController:
         session = workspace.session
         unlocked = {o.number for o in session.objects if not o.locked}
         workspace.stale |= {n for n in unlocked if session.prompts(n)}
-        if self.auto_run and self.runner.ready:
-            self._run(workspace, workspace.stale)
+        if self.auto_run:
+            self.run_stale()
 
     @property
     def policy(self) -> LabelPolicy:

@@ -56,18 +56,21 @@ class Runner:
     def __init__(self, thread: InferenceThread) -> None:
         self.thread = thread
         self.methods: Mapping[str, zoo.OfferedMethod] = {}
-        self.refresh_methods()
-        self.method = next(iter(self.methods))
         self._models: dict[str, Promptable] = {}
         self._interactions: dict[tuple[Workspace, str], Interaction] = {}
+        self.refresh_methods()
+        self.method = next(iter(self.methods))
         self._pending: dict[Key, Ticket[LogitsPatch]] = {}
         self._busy = False
         self._digested.connect(self._deliver, thread="main")
 
     # ---------------------------------------------------------------- method
-    def refresh_methods(self) -> None:
-        """Look again which methods there are (weights may have come)."""
+    def refresh_methods(self, changed: str = "") -> None:
+        """Look again which methods there are; forget the model whose weights ``changed``."""
         self.methods = zoo.methods()
+        if changed:
+            self._models.pop(changed, None)
+            self._interactions = {k: v for k, v in self._interactions.items() if k[1] != changed}
 
     @property
     def ready(self) -> bool:

@@ -44,7 +44,15 @@ _ALL = (
     Tool("lasso", "Lasso", "Draw round the object", "shapes", "add_polygon_lasso", True, "K"),
     Tool("scribble+", "Scribble +", "Draw over the object", "shapes", "add_path", True, "H"),
     Tool("scribble-", "Scribble −", "Draw over what is not it", "shapes", "add_path", False, "J"),
-    Tool("extreme", "Extreme", "Six extreme points: clicks on its surface", "points", "add", True, "U"),
+    Tool(
+        "extreme",
+        "Extreme",
+        "Six extreme points: clicks on its surface",
+        "points",
+        "add",
+        True,
+        "U",
+    ),
     Tool("move", "Move", "Select, move, delete prompts", "points", "select", True, "Shift-M"),
 )
 TOOLS = {tool.name: tool for tool in _ALL}

@@ -23,7 +23,9 @@ def is_oblique(layer: Layer, dims: Dims) -> bool:
         return False
     shown, across = _axes(layer, dims)
     matrix = transform_of(layer)
-    mixed = np.abs(matrix[np.ix_(shown, across)]).max() + np.abs(matrix[np.ix_(across, shown)]).max()
+    mixed = (
+        np.abs(matrix[np.ix_(shown, across)]).max() + np.abs(matrix[np.ix_(across, shown)]).max()
+    )
     return bool(mixed > 1e-6 * np.abs(matrix[:3, :3]).max())
 
 

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from napari.layers import Labels
 from psygnal import Signal
 
-from openmedlab.core import Edit, Region
 from napari_openmedlab.layers.geometry import volumetric
+from openmedlab.core import Edit, Region
 
 LARGE = 100_000
 Indices = tuple[npt.NDArray[np.intp], ...]
@@ -151,9 +151,7 @@ class LabelsLink:
             self.replaced.emit()
 
 
-def _edits_of(
-    labelmap: npt.NDArray[Any], history: deque[Any], step: int = 1
-) -> deque[Edit | None]:
+def _edits_of(labelmap: npt.NDArray[Any], history: deque[Any], step: int = 1) -> deque[Edit | None]:
     """Turn a history into edits; ``step=-1`` for redo, whose items are kept backwards."""
     return deque([_edit_of(labelmap, item[::step]) for item in history], history.maxlen)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,7 @@ from napari_openmedlab.tools import TOOLS, Holder, Tool
 from openmedlab.core import Prompt
 
 GREEN, RED, AMBER = "#3ddc84", "#ff5252", "#ffc83d"
-Holding = Points | Shapes
+Holding: TypeAlias = Points | Shapes
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,7 @@ def _shapes(number: int, layer: Shapes) -> list[tuple[int, Prompt]]:
     return out
 
 
-def _shape(
-    kind: str, corners: Float64, positive: bool, depth: tuple[float, float]
-) -> Prompt:
+def _shape(kind: str, corners: Float64, positive: bool, depth: tuple[float, float]) -> Prompt:
     if kind == "rectangle":
         lower, upper = corners.min(0), corners.max(0)
         if not np.isnan(depth[0]):

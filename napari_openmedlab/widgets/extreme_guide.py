@@ -8,6 +8,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_openmedlab.widgets.small import wrapped_label
 from openmedlab.core import Geometry
 
 WORDS = {
@@ -95,7 +96,7 @@ class ExtremeGuide(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.sketch = Sketch()
-        self.headline = QLabel(wordWrap=True)
+        self.headline = wrapped_label()
         self.steps = [QLabel() for _ in range(6)]
         right = QVBoxLayout()
         right.setSpacing(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -55,13 +57,15 @@ class ObjectsPanel(QWidget):
     def _set_up_table(self) -> None:
         table = self.table
         table.setHorizontalHeaderLabels(HEADERS)
-        table.verticalHeader().hide()
-        table.verticalHeader().setDefaultSectionSize(ROW)
+        header, side = table.horizontalHeader(), table.verticalHeader()
+        assert header is not None
+        assert side is not None
+        side.hide()
+        side.setDefaultSectionSize(ROW)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setShowGrid(False)
-        header = table.horizontalHeader()
         header.setMinimumSectionSize(20)
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         for column, width in WIDTHS.items():
@@ -99,14 +103,17 @@ class ObjectsPanel(QWidget):
                 item.setCheckState(state)
             item.setFlags(flags | Qt.ItemFlag.ItemIsEditable if column == NAME else flags)
             self.table.setItem(row, column, item)
-        self.table.item(row, COLOR).setData(
-            Qt.ItemDataRole.DecorationRole, QColor.fromRgbF(*obj.color)
-        )
-        self.table.item(row, NUMBER).setText(str(obj.number))
-        self.table.item(row, NAME).setText(obj.name)
+        self._item(row, COLOR).setData(Qt.ItemDataRole.DecorationRole, QColor.fromRgbF(*obj.color))
+        self._item(row, NUMBER).setText(str(obj.number))
+        self._item(row, NAME).setText(obj.name)
+
+    def _item(self, row: int, column: int) -> QTableWidgetItem:
+        item = self.table.item(row, column)
+        assert item is not None
+        return item
 
     def _number(self, row: int) -> int:
-        return int(self.table.item(row, NUMBER).text())
+        return int(self._item(row, NUMBER).text())
 
     def _add(self) -> None:
         if self.controller.workspace is not None:
@@ -136,10 +143,10 @@ class ObjectsPanel(QWidget):
             return
         number = self._number(item.row())
         checked = item.checkState() == Qt.CheckState.Checked
-        changes = {
+        changes: dict[int, dict[str, Any]] = {
             SHOWN: {"visible": checked},
             LOCKED: {"locked": checked},
             NAME: {"name": item.text().strip() or f"object {number}"},
-        }.get(item.column())
-        if changes is not None:
-            workspace.session.update_object(number, **changes)
+        }
+        if item.column() in changes:
+            workspace.session.update_object(number, **changes[item.column()])

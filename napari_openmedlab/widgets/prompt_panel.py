@@ -30,7 +30,7 @@ class PromptPanel(QWidget):
         self.controller = controller
         self.tool_buttons = {name: self._button(name) for name in TOOLS}
         self.guide = ExtremeGuide()
-        self.depth = BoxDepth(controller)
+        self.box_depth = BoxDepth(controller)
         grid = QGridLayout()
         grid.setSpacing(3)
         for k, button in enumerate(self.tool_buttons.values()):
@@ -39,7 +39,7 @@ class PromptPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(grid)
-        layout.addWidget(self.depth)
+        layout.addWidget(self.box_depth)
         layout.addWidget(self.guide)
         controller.tool_changed.connect(self.refresh)
         controller.prompts_changed.connect(self.refresh)
@@ -73,7 +73,7 @@ class PromptPanel(QWidget):
         if workspace is not None and tool == "extreme":
             geometry = workspace.session.volume.geometry
             self.guide.show_steps(geometry, workspace.prompts.extreme_points(workspace.current))
-        self.depth.refresh()
+        self.box_depth.refresh()
 
 
 class BoxDepth(QWidget):

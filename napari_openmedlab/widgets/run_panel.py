@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -22,10 +21,13 @@ from qtpy.QtWidgets import (
 
 from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.tools import CANCEL_KEY, COMMAND_KEYS
+from napari_openmedlab.widgets.models import open_models
+from napari_openmedlab.widgets.small import timer, wrapped_label
 from napari_openmedlab.workspace import Workspace
 from openmedlab.core import LabelPolicy, PolicyMode
 from openmedlab.engine import Answer
 from openmedlab.io import label_suffixes
+from openmedlab.zoo import weights_changed
 
 POLICY_TIPS = {
     PolicyMode.REPLACE_OWN: "The new mask replaces the object's old one; neighbours are protected",
@@ -45,7 +47,7 @@ class MethodPanel(QWidget):
         super().__init__()
         self.controller = controller
         self.method_combo = QComboBox()
-        self.detail = QLabel(wordWrap=True)
+        self.detail = wrapped_label()
         self.weights_button = QPushButton("Get the weights …")
         self.policy_combo = QComboBox()
         self.policy_list = QLineEdit()
@@ -59,7 +61,8 @@ class MethodPanel(QWidget):
             )
         self._lay_out()
         self.method_combo.activated.connect(self._on_method)
-        self.weights_button.clicked.connect(self._tell_how)
+        self.weights_button.clicked.connect(self._get_weights)
+        weights_changed.connect(self._on_weights, thread="main")
         self.policy_combo.activated.connect(self._on_policy)
         self.policy_list.editingFinished.connect(self._on_policy)
         controller.policy_changed.connect(self._show_policy)
@@ -92,13 +95,23 @@ class MethodPanel(QWidget):
         self.detail.setVisible(not runner.ready)
         self.weights_button.setVisible(offered.state == "needs weights")
 
-    def _tell_how(self) -> None:
+    def _get_weights(self) -> None:
+        """Open the Models widget at the model; in a terminal the same has a command."""
         name = self.controller.runner.method
-        self.controller.told.emit(
-            f"Fetch the weights in a terminal with: openmedlab models fetch {name} - "
-            "then choose the method again.",
-            False,
-        )
+        self.controller.told.emit(f"In a terminal: openmedlab models fetch {name}", False)
+        open_models(self.controller.viewer, name)
+
+    def _on_weights(self, name: str) -> None:
+        """Take up weights that came or went; a method that became ready runs at once."""
+        runner = self.controller.runner
+        runner.refresh_methods(name)
+        self._show_method()
+        if name == runner.method and self.controller.auto_run:
+            self.controller.run_stale()
+
+    def close_events(self) -> None:
+        """Let go of the weights store."""
+        weights_changed.disconnect(self._on_weights)
 
     def _on_policy(self) -> None:
         mode = self.policy_combo.currentData()
@@ -134,9 +147,9 @@ class RunPanel(QWidget):
         self.progress_bar = QProgressBar()
         self.progress_bar.setTextVisible(True)
         self._report = (0, 1, "ready")
-        self._repaint = QTimer(self, interval=PROGRESS_MS)
-        self.made_label = QLabel(wordWrap=True)
-        self.times_label = QLabel(wordWrap=True)
+        self._repaint = timer(self, self._show_report, PROGRESS_MS, once=False)
+        self.made_label = wrapped_label()
+        self.times_label = wrapped_label()
         self.save_button = QPushButton("Save masks …")
         self._lay_out()
         self._connect()
@@ -165,7 +178,6 @@ class RunPanel(QWidget):
         self.save_button.clicked.connect(self._save)
         runner.busy_changed.connect(self._show_busy)
         runner.progressed.connect(self._note_report)
-        self._repaint.timeout.connect(self._show_report)
         runner.answered.connect(self._show_answer)
         controller.opened.connect(self._on_opened)
         self._on_opened()
@@ -213,6 +225,8 @@ class RunPanel(QWidget):
 
     def _save(self) -> None:
         kinds = " ".join(f"*{suffix}" for suffix in label_suffixes())
-        name, _ = QFileDialog.getSaveFileName(self, "Save masks", "mask.nii.gz", f"Labels ({kinds})")
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save masks", "mask.nii.gz", f"Labels ({kinds})"
+        )
         if name:
             self.controller.save(Path(name))

@@ -7,9 +7,17 @@ from collections.abc import Callable
 import napari
 from napari.utils.notifications import show_warning
 from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeySequence, QShortcut
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.tools import CANCEL_KEY
@@ -17,6 +25,7 @@ from napari_openmedlab.widgets import shortcuts
 from napari_openmedlab.widgets.objects_panel import ObjectsPanel
 from napari_openmedlab.widgets.prompt_panel import PromptPanel
 from napari_openmedlab.widgets.run_panel import MethodPanel, RunPanel
+from napari_openmedlab.widgets.small import timer, wrapped_label
 from napari_openmedlab.widgets.volume_panel import VolumePanel
 
 QUEUE_MS = 10
@@ -48,10 +57,9 @@ times_label, save_button, status_label, restore_bar, guide
         super().__init__()
         start_emitting_from_queue(QUEUE_MS)
         self.controller = SegmentController(viewer)
-        self.status_label = QLabel(wordWrap=True)
+        self.status_label = wrapped_label()
         self.status_label.hide()
-        self._notice = QTimer(self, singleShot=True, interval=0)
-        self._notice.timeout.connect(lambda: show_warning(self.status_label.text()))
+        self._notice = timer(self, lambda: show_warning(self.status_label.text()), once=True)
         self.controller.told.connect(self._show_told)
         self._objects = ObjectsPanel(self.controller)
         self._prompts = PromptPanel(self.controller)
@@ -64,7 +72,16 @@ times_label, save_button, status_label, restore_bar, guide
         self._lay_out()
         self._set_up_cancel_key()
         unbind = shortcuts.bind(viewer, self.controller)
-        self.destroyed.connect(_closer(self.controller, self._volume.close_events, unbind))
+        self._end = _closer(
+            self.controller, self._volume.close_events, self._method.close_events, unbind
+        )
+        self.destroyed.connect(self._end)
+
+    def event(self, event: QEvent | None) -> bool:
+        """End the sessions when napari takes the widget out of its closed dock."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
+            self._end()
+        return bool(super().event(event))
 
     def _name_parts(self) -> None:
         self.volume_combo = self._volume.volume_combo
@@ -78,7 +95,7 @@ times_label, save_button, status_label, restore_bar, guide
         self.remove_object_button = self._objects.remove_button
         self.tool_buttons = self._prompts.tool_buttons
         self.guide = self._prompts.guide
-        self.box_depth = self._prompts.depth
+        self.box_depth = self._prompts.box_depth
         self.method_combo = self._method.method_combo
         self.method_detail = self._method.detail
         self.weights_button = self._method.weights_button
@@ -150,11 +167,11 @@ def _heading(title: str) -> QLabel:
 
 
 def _closer(controller: SegmentController, *others: Callable[[], None]) -> Callable[[], None]:
-    """Return what ends everything when Qt destroys the widget (it must not touch the widget)."""
+    """Return what ends everything, once; it must not touch the widget, which may be gone."""
+    left = [*others, controller.close]
 
     def close() -> None:
-        for function in others:
-            function()
-        controller.close()
+        while left:
+            left.pop()()
 
     return close

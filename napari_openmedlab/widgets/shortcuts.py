@@ -45,7 +45,9 @@ def _ignoring_viewer(action: Callable[[], Any]) -> Callable[[ViewerModel], None]
 def help_text() -> str:
     """Return the table of shortcuts, as rich text."""
     rows = {tool.label: tool.key for tool in TOOLS.values()}
-    rows |= {name: key for name, key in COMMAND_KEYS.items()}
+    rows |= COMMAND_KEYS
     rows |= {"cancel": CANCEL_KEY, "undo, redo (label layer)": "Ctrl-Z, Ctrl-Shift-Z"}
-    cells = "".join(f"<tr><td><b>{k}</b>&nbsp;&nbsp;</td><td>{n}</td></tr>" for n, k in rows.items())
+    cells = "".join(
+        f"<tr><td><b>{k}</b>&nbsp;&nbsp;</td><td>{n}</td></tr>" for n, k in rows.items()
+    )
     return f"<table>{cells}</table>"

@@ -6,12 +6,10 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QFormLayout,
     QFrame,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -21,6 +19,7 @@ from napari_openmedlab import journals
 from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.layers.geometry import check_image
 from napari_openmedlab.widgets.layer_combo import LayerCombo
+from napari_openmedlab.widgets.small import timer, wrapped_label
 from openmedlab.core import InputError
 
 NEW_LABELS = "new labels"
@@ -32,10 +31,8 @@ class Bar(QFrame):
     def __init__(self, *buttons: QPushButton) -> None:
         super().__init__()
         self.setObjectName("openmedlab-bar")
-        self.setStyleSheet(
-            "#openmedlab-bar { border: 1px solid #b58900; border-radius: 4px; }"
-        )
-        self.text = QLabel(wordWrap=True)
+        self.setStyleSheet("#openmedlab-bar { border: 1px solid #b58900; border-radius: 4px; }")
+        self.text = wrapped_label()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.setSpacing(4)
@@ -64,8 +61,7 @@ class VolumePanel(QWidget):
         self.restore_bar = Bar(self.restore_button, self.start_new_button)
         self.labels_bar = Bar(self.bring_back_button)
         self.labels_bar.text.setText("The label layer was deleted; the masks are kept.")
-        self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self._choose_first)
+        self._soon = timer(self, self._choose_first, once=True)
         self._lay_out()
         self._connect()
         self._choose_first()

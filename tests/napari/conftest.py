@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from openmedlab import zoo
-from openmedlab.core import Capabilities, Encoding, LogitsPatch, MaskPrompt, Method, Region
+from openmedlab.core import Capabilities, Encoding, LogitsPatch, MaskPrompt, Method
 from openmedlab.core.constraints import hard_voxels
 
 SHAPE = (24, 60, 72)
@@ -86,6 +86,7 @@ def models(monkeypatch, tmp_path):
     methods = {"fast": offered(made.fast), "slow": offered(made.slow)}
     bare = Method("bare", "Bare model", lambda: None)
     methods["bare"] = zoo.OfferedMethod(bare, "needs weights", "400 MB, Apache-2.0")
+    made.offer_bare = lambda: methods.update(bare=offered(FakeBalls("bare")))
     monkeypatch.setattr(zoo, "methods", lambda: methods)
     yield made
     made.slow.gate.set()
@@ -138,7 +139,7 @@ class Desk:
         QTest.mouseMove(native, points[0])
         QTest.qWait(10)
         QTest.mousePress(native, LEFT, PLAIN, points[0])
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in itertools.pairwise(points):
             for t in np.linspace(0.1, 1, 10):
                 QTest.mouseMove(native, a + (b - a) * float(t))
                 QTest.qWait(5)

@@ -5,6 +5,8 @@ from conftest import LEFT, SHAPE, ball
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 
+from openmedlab import zoo
+
 SPOT, OTHER = (12, 30, 36), (12, 30, 52)
 
 
@@ -120,7 +122,7 @@ def test_run_on_key_instead_of_after_every_prompt(desk, models):
     desk.wait_mask()
 
 
-def test_a_model_without_weights_says_what_it_needs(desk):
+def test_a_model_without_weights_says_what_it_needs_and_runs_when_they_come(desk, models):
     combo = desk.widget.method_combo
     combo.setCurrentIndex(combo.findData("bare"))
     combo.activated.emit(combo.currentIndex())
@@ -132,6 +134,10 @@ def test_a_model_without_weights_says_what_it_needs(desk):
     desk.click(SPOT)
     assert "needs weights" in desk.status
     assert not desk.mask().any()
+    models.offer_bare()
+    zoo.weights_changed.emit("bare")
+    desk.wait_mask()
+    assert desk.widget.weights_button.isHidden()
 
 
 def test_a_failing_method_gives_a_sentence_and_leaves_the_mask(desk, models):

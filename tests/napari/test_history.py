@@ -1,5 +1,7 @@
 """One history for clicks and brush strokes: napari's own, and the journal knows all of it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from conftest import SHAPE, ball
@@ -50,7 +52,7 @@ def test_undo_and_redo_through_clicks_and_strokes(desk, monkeypatch, large):
     states.append(desk.session.labelmap.copy())
     click_point(desk, OTHER)
     states.append(desk.session.labelmap.copy())
-    assert all((a != b).any() for a, b in zip(states, states[1:], strict=False))
+    assert all((a != b).any() for a, b in pairwise(states))
 
     desk.viewer.layers.selection.active = desk.labels
     for state in states[-2::-1]:

@@ -92,7 +92,7 @@ def test_every_command_of_the_manifest_resolves():
     manifest = PluginManifest.from_file(str(path))
     for command in manifest.contributions.commands:
         assert callable(_resolve(command.python_name))
-    assert [w.display_name for w in manifest.contributions.widgets] == ["Segment"]
+    assert "Segment" in [w.display_name for w in manifest.contributions.widgets]
 
 
 def _resolve(reference):

@@ -124,7 +124,7 @@ def test_a_killed_process_loses_nothing(models, make_napari_viewer, qtbot, volum
     viewer = make_napari_viewer(show=True)
     viewer.add_image(volume_data, name="ct", scale=(2, 1, 1), units="mm")
     desk = Desk(viewer, qtbot)
-    assert desk.widget.restore_bar.isVisible()
+    qtbot.waitUntil(desk.widget.restore_bar.isVisible)
     QTest.mouseClick(desk.widget.restore_button, LEFT)
     desk.qtbot.waitUntil(lambda: "Restored" in desk.status, timeout=5000)
     np.testing.assert_array_equal(desk.session.labelmap, np.load(out))
