@@ -16,7 +16,7 @@ from openmedlab.stunet.export import Labels, NativeLabels
 from openmedlab.stunet.plan import Plan, Spacing, Triple
 from openmedlab.stunet.predict import Predictor
 from openmedlab.stunet.preprocess import Prepared, inside_mask, normalise, resample
-from openmedlab.stunet.window import Tiling, stream
+from openmedlab.stunet.window import Tiling, region_of, stream
 
 TISSUE = -500.0
 SPECK = 20_000.0
@@ -49,10 +49,7 @@ class Body:
         box = Region.of_mask(self.mask)
         if box is None:
             return Region.whole(self.shape)
-        scaled = Region(
-            tuple(STRIDE * k for k in box.start),  # type: ignore[arg-type]
-            tuple(STRIDE * k for k in box.stop),  # type: ignore[arg-type]
-        )
+        scaled = region_of(*(slice(STRIDE * s.start, STRIDE * s.stop) for s in box.slices))
         return scaled.clipped(self.shape)
 
     def touches(self, region: Region) -> bool:

@@ -44,7 +44,6 @@ class Predictor:
         self._bias = bias.detach().float()[:, None]
         self.classes = len(self._weight)
 
-    @torch.inference_mode()
     def features(self, tiles: Tensor) -> Iterator[Tensor]:
         """Yield what `probabilities` takes, (B, F, z, y, x), one for every mirrored view."""
         for axes in self.views:
@@ -52,7 +51,6 @@ class Predictor:
                 found = self.network.features(tiles.flip(axes))
             yield found.flip(axes)
 
-    @torch.inference_mode()
     def probabilities(self, features: Tensor) -> Tensor:
         """Return one view's share of the class probabilities, (F, ...) -> (classes, ...)."""
         logits = torch.addmm(self._bias, self._weight, features.float().flatten(1))
