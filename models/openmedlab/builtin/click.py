@@ -1,25 +1,20 @@
-"""`ClickSegmenter`: interactive 3D segmentation without a trained model."""
+"""`ClickSegmenter`: interactive 3D segmentation without a trained network."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from openmedlab.builtin.boxed import segment_box
-from openmedlab.builtin.grow import grow
-from openmedlab.builtin.marks import Marks, voxels_of
 from openmedlab.builtin.scene import Scene, region_for
+from openmedlab.builtin.state import Step
 from openmedlab.core import (
     Box,
     CancelToken,
     Capabilities,
     Encoding,
-    ExtremePoints,
     Geometry,
     LogitsPatch,
-    MaskPrompt,
     Progress,
     Prompt,
     PromptError,
@@ -28,16 +23,7 @@ from openmedlab.core import (
 )
 from openmedlab.core.contracts import PromptList
 
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Step:
-    """What is known after a prompt: all prompts so far, the mask on the crop, the marks."""
-
-    prompts: tuple[Prompt, ...]
-    mask: Mask
-    marks: Marks
+SURE = 4.0
 
 
 class ClickSegmenter:
@@ -55,19 +41,26 @@ class ClickSegmenter:
     )
 
     def region(self, geometry: Geometry, prompts: PromptList) -> Region:
-        """Return the surroundings of the first prompt, enlarged by prompts that leave them."""
+        """Return the surroundings of the first prompt, enlarged by prompts that leave them.
+
+        Raises
+        ------
+        PromptError
+            A prompt lies outside of the volume, or none of them is positive.
+        """
         return region_for(geometry, prompts)
 
     def encode(
         self, volume: Volume, region: Region, progress: Progress, cancel: CancelToken
     ) -> Encoding:
-        """Read the crop."""
+        """Read the crop; nothing of it is copied where the volume is in memory."""
         with progress.stage("prepare"):
             cancel.check()
             progress.report(0, 1, "reading the surroundings")
             image = volume.read(region)
-            own = image.nbytes if not np.shares_memory(image, np.asarray(volume.array)) else 0
-        return Encoding(region, Scene(image, volume.geometry.spacing), own)
+            kept = image.nbytes if not isinstance(volume.array, np.ndarray) else 0
+            progress.report(1, 1, "reading the surroundings")
+        return Encoding(region, Scene(image, volume.geometry.spacing), kept)
 
     def predict(
         self,
@@ -82,22 +75,24 @@ class ClickSegmenter:
         Raises
         ------
         PromptError
-            No prompt is positive, or a prompt is of a kind not taken.
+            No prompt is positive, or one is of a kind not taken.
         Cancelled
-            ``cancel`` was raised; it is looked at between and within steps.
+            ``cancel`` was raised; it is looked at between and within the steps.
         """
         with progress.stage("infer"):
             scene = replace(encoding.data, check=cancel.check)
             order = _opening_first(prompts)
-            step = _resume(previous, encoding.region, order, scene)
+            step = _resumed(previous, encoding.region, order)
             for count in range(len(step.prompts), len(order)):
                 cancel.check()
-                progress.report(count, len(order), f"taking the {order[count].kind}")
-                step = _take(scene, encoding.region, step, order[count])
+                progress.report(count, len(order), f"following the {order[count].kind}")
+                step = step.take(scene, encoding.region, order[count])
             progress.report(len(order), len(order), "done")
-            logits = np.where(step.mask, np.float32(4), np.float32(-4))
-        given = tuple(p.kind for p in prompts)
-        return LogitsPatch(encoding.region, logits, self.name, given, step)
+            logits = np.where(step.mask, np.float32(SURE), np.float32(-SURE))
+        place = step.region.shifted(encoding.region.start)
+        return LogitsPatch(
+            place, logits, self.name, tuple(p.kind for p in prompts), (encoding.region, step)
+        )
 
     def warm_up(self) -> None:
         """Segment a ball once, so that the libraries are loaded."""
@@ -112,41 +107,16 @@ class ClickSegmenter:
 
 def _opening_first(prompts: PromptList) -> tuple[Prompt, ...]:
     """Return the prompts with the first positive one in front of earlier negative ones."""
-    first = next((p for p in prompts if getattr(p, "positive", True)), None)
+    first = next((k for k, p in enumerate(prompts) if getattr(p, "positive", True)), None)
     if first is None:
-        raise PromptError("Only negative prompts were given; mark the object itself first.")
-    rest = list(prompts)
-    rest.remove(first)
-    return (first, *rest)
+        raise PromptError("Only negative prompts so far; mark the object itself first.")
+    return (prompts[first], *prompts[:first], *prompts[first + 1 :])
 
 
-def _resume(
-    previous: LogitsPatch | None, region: Region, order: tuple[Prompt, ...], scene: Scene
-) -> Step:
-    if previous is not None and previous.region == region and isinstance(previous.state, Step):
-        done = previous.state.prompts
-        if order[: len(done)] == done:
-            return previous.state
-    return Step((), np.zeros(scene.image.shape, bool), Marks())
-
-
-def _take(scene: Scene, region: Region, step: Step, prompt: Prompt) -> Step:
-    """Return what is known after ``prompt`` too."""
-    mask, marks = step.mask.copy(), step.marks
-    fixed = voxels_of(prompt, region)
-    if fixed is not None:
-        marks = marks.adding(*fixed)
-    if isinstance(prompt, MaskPrompt):
-        mask = prompt.array(region)
-        marks = marks.agreeing(mask)
-    elif isinstance(prompt, ExtremePoints):
-        assert fixed is not None
-        mask = segment_box(scene, prompt.box.region.relative_to(region), marks, fixed[0])
-    elif isinstance(prompt, Box) and prompt.positive:
-        mask = segment_box(scene, prompt.region.relative_to(region), marks, None)
-    elif fixed is not None:
-        mask = grow(scene, mask, marks, *fixed)
-    else:
-        raise PromptError(f"The built-in method does not take a {prompt.kind}.")
-    marks.impose(mask)
-    return Step((*step.prompts, prompt), mask, marks)
+def _resumed(previous: LogitsPatch | None, region: Region, order: tuple[Prompt, ...]) -> Step:
+    """Return the last step of ``previous`` if it was on the way to ``order``, else the start."""
+    if previous is not None and isinstance(previous.state, tuple):
+        seen, step = previous.state
+        if seen == region and order[: len(step.prompts)] == step.prompts:
+            return step
+    return Step()

@@ -55,6 +55,24 @@ class Grid:
         z, y, x = (len(e) - 1 for e in self.edges)
         return z, y, x
 
+    def around_cells(self, wanted: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+        """Return slices over the ``wanted`` cells and one more on every side."""
+        box = Region.of_mask(wanted) or Region((0, 0, 0), (1, 1, 1))
+        return box.padded(1).clipped(self.shape).slices
+
+    def cropped(self, cells: tuple[slice, slice, slice]) -> Grid:
+        """Return the grid of some of the cells."""
+        edges = [e[c.start : c.stop + 1] for e, c in zip(self.edges, cells, strict=True)]
+        start = [int(e[0]) + s for e, s in zip(edges, self.region.start, strict=True)]
+        stop = [int(e[-1]) + s for e, s in zip(edges, self.region.start, strict=True)]
+        area = Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+        return Grid(area, tuple(e - e[0] for e in edges), self.spacing)
+
+    def centres(self, axis: int) -> npt.NDArray[np.float64]:
+        """Return the middles of the cells along ``axis``, in the frame of the crop."""
+        edge = self.edges[axis]
+        return (edge[:-1] + edge[1:] - 1) / 2 + self.region.start[axis]
+
     def coarsen(self, array: npt.NDArray[np.generic]) -> Float:
         """Return the mean over every cell of ``array``, which lies on ``region``."""
         out = np.asarray(array)

@@ -37,14 +37,28 @@ class Marks:
         _, first = np.unique(joined, axis=0, return_index=True)
         return Marks(joined[first], signs[first])
 
-    def agreeing(self, mask: npt.NDArray[np.bool_]) -> Marks:
-        """Return the marks that ``mask`` (of the crop) does not contradict."""
-        same = mask[tuple(self.voxels.T)] == self.positive
+    @property
+    def inside(self) -> Region:
+        """The region of the positive voxels (empty when there are none)."""
+        found = self.voxels[self.positive]
+        return Region.around(found) if len(found) else Region((0, 0, 0), (0, 0, 0))
+
+    def agreeing(self, mask: npt.NDArray[np.bool_], region: Region) -> Marks:
+        """Return the marks that ``mask`` at ``region`` does not contradict."""
+        local, within = self._local(region)
+        now = np.zeros(len(local), bool)
+        now[within] = mask[tuple(local[within].T)]
+        same = now == self.positive
         return Marks(self.voxels[same], self.positive[same])
 
-    def impose(self, mask: npt.NDArray[np.bool_]) -> None:
-        """Write the marks into ``mask`` (of the crop)."""
-        mask[tuple(self.voxels.T)] = self.positive
+    def impose(self, mask: npt.NDArray[np.bool_], region: Region) -> None:
+        """Write the marks into ``mask``, which lies at ``region``."""
+        local, within = self._local(region)
+        mask[tuple(local[within].T)] = self.positive[within]
+
+    def _local(self, region: Region) -> tuple[Voxels, npt.NDArray[np.bool_]]:
+        local = self.voxels - np.asarray(region.start)
+        return local, ((local >= 0) & (local < region.shape)).all(axis=1)
 
     def on(self, grid: Grid) -> npt.NDArray[np.int8]:
         """Return 1, -1 and 0 on the cells of ``grid``; a cell marked both ways stays free."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from openmedlab.builtin.grid import Float, Grid
-from openmedlab.core import Geometry, PromptError, Region
+from openmedlab.core import Geometry, Region
+from openmedlab.core.constraints import check_prompts
 from openmedlab.core.contracts import PromptList
 from openmedlab.core.prompts import Box, ExtremePoints, MaskPrompt, Point, Prompt, Scribble
 
@@ -41,18 +42,12 @@ class Scene:
         """The crop in its own frame."""
         return Region.whole(self.image.shape)
 
-    def grid(self, region: Region, cells: int) -> tuple[Grid, Float]:
-        """Return a coarse grid over ``region`` (clipped to the crop) and its image."""
-        area = region.clipped(self.image.shape)
-        grid = Grid.over(area, self.spacing, cells)
-        values = grid.coarsen(self.image[area.slices])
-        return grid, np.nan_to_num(values, nan=float(np.nanmin(values, initial=0.0)))
-
-    def window(self, centre: npt.ArrayLike, half: float) -> Region:
-        """Return the voxels within ``half`` mm of ``centre`` (z, y, x), as a box."""
-        c = np.asarray(centre, int)
-        reach = np.maximum(np.ceil(half / np.asarray(self.spacing)).astype(int), 2)
-        return Region(tuple(c - reach), tuple(c + reach + 1)).clipped(self.image.shape)
+    def coarse(self, grid: Grid) -> Float:
+        """Return the image on ``grid``; voxels that are not numbers count as the darkest."""
+        values = grid.coarsen(self.image[grid.region.slices])
+        known = np.isfinite(values)
+        lowest = float(values[known].min()) if known.any() else 0.0
+        return np.where(known, values, np.float32(lowest))
 
 
 def region_for(geometry: Geometry, prompts: PromptList) -> Region:
@@ -65,10 +60,7 @@ def region_for(geometry: Geometry, prompts: PromptList) -> Region:
     PromptError
         A prompt lies outside of the volume, or none of them is positive.
     """
-    for prompt in prompts:
-        prompt.check(geometry)
-    if not any(getattr(p, "positive", True) for p in prompts):
-        raise PromptError("Only negative prompts were given; mark the object itself first.")
+    check_prompts(prompts, geometry)
     area = Region((0, 0, 0), (0, 0, 0))
     for prompt in sorted(prompts, key=lambda p: not getattr(p, "positive", True)):
         spot = Region.around(prompt.positions())
