@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import sys
@@ -85,12 +86,14 @@ def add_card(home):
 
 
 class Publisher:
-    """Serves bytes by path; breaks off, forgets ranges or answers otherwise when told."""
+    """Serves bytes by path; breaks off, waits, forgets ranges or answers otherwise when told."""
 
     def __init__(self):
         self.files: dict[str, bytes] = {}
         self.ranges: list[str | None] = []
         self.break_after: list[int] = []
+        self.hold_after = 0
+        self.go_on = threading.Event()
         self.knows_ranges = True
         self.status = 200
         self.content_type = "application/octet-stream"
@@ -116,6 +119,7 @@ class Publisher:
         return f"http://127.0.0.1:{self.server.server_port}/{name}"
 
     def close(self) -> None:
+        self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -143,7 +147,12 @@ class Publisher:
         request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
         rest = content[start:]
-        request.wfile.write(rest[: self.break_after.pop(0)] if self.break_after else rest)
+        rest = rest[: self.break_after.pop(0)] if self.break_after else rest
+        with contextlib.suppress(ConnectionError):
+            request.wfile.write(rest[: self.hold_after])
+            if self.hold_after:
+                self.go_on.wait(10)
+            request.wfile.write(rest[self.hold_after :])
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from napari_openmedlab.widgets.models_actions import ActionsPanel
 from napari_openmedlab.widgets.models_jobs import jobs
 from napari_openmedlab.widgets.models_text import details, state_words
 from openmedlab.core import OpenMedLabError
-from openmedlab.zoo import ModelInfo, WeightsStore, weights_changed
+from openmedlab.zoo import ModelInfo, WeightsStore
 
 QUEUE_MS = 10
 PULSE_MS = 150
@@ -127,10 +127,10 @@ class ModelsWidget(QWidget):
             (jobs.told, self._tell),
             (jobs.changed, self.refresh),
             (jobs.undecided, self._actions.ask_which),
-            (weights_changed, self.refresh),
+            (jobs.weights_changed, self.refresh),
         ]
         for signal, slot in links:
-            signal.connect(slot, thread="main")
+            signal.connect(slot)
         self.destroyed.connect(partial(_disconnect, links))
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802 - Qt's name

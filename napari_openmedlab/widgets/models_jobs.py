@@ -13,7 +13,7 @@ from pathlib import Path
 from psygnal import Signal
 
 from openmedlab.core import Cancelled, CancelToken, OpenMedLabError, Progress
-from openmedlab.zoo import AmbiguousError, WeightsStore
+from openmedlab.zoo import AmbiguousError, WeightsStore, weights_changed
 from openmedlab.zoo.files import human
 
 log = logging.getLogger(__name__)
@@ -92,17 +92,20 @@ class Jobs:
     -----
     Signals, on the GUI thread: ``told(str, bool)`` a sentence and whether it is an error;
     ``changed(str)`` a job began, was asked to stop, or ended; ``undecided(Path, tuple)`` a
-    file fits these models, and the user has to say which it is.
+    file fits these models, and the user has to say which it is; ``weights_changed(str)`` a
+    model's weights came or went, by a job or by other means in this process.
     """
 
     told = Signal(str, bool)
     changed = Signal(str)
     undecided = Signal(Path, tuple)
+    weights_changed = Signal(str)
     _ended = Signal(str, Outcome)
 
     def __init__(self) -> None:
         self._running: dict[str, Job] = {}
         self._ended.connect(self._on_end, thread="main")
+        weights_changed.connect(self.weights_changed.emit, thread="main")
 
     def get(self, key: str) -> Job | None:
         """Return the job of a model, if there is one."""
@@ -167,6 +170,7 @@ class Jobs:
         if key in self._running:
             return
         job = self._running[key] = Job(f"{doing} …", stoppable, file)
+        self.told.emit("", False)
         self.changed.emit(key)
         name = f"weights-{key}"
         threading.Thread(target=self._run, args=(key, job, work), name=name, daemon=True).start()

@@ -69,7 +69,13 @@ def _stored(info: ModelInfo) -> str:
     if info.stored is None:
         return f"{escape(info.path.name)}, put there by hand; Verify checks it"
     stored = info.stored
-    told = "as published" if stored.published else "told by its tensors"
+    published = info.card.files[0]
+    if stored.published:
+        told = "as published"
+    elif published.sha256 or published.md5:
+        told = "not the published bytes, but its tensors fit"
+    else:
+        told = "its tensors fit"
     digest = f"sha256 {stored.source_sha256[:12]}…, {told}"
     return f"{human(info.size)}, from {escape(stored.source)}<br>{digest}"
 
