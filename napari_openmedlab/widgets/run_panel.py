@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -22,12 +21,12 @@ from qtpy.QtWidgets import (
 from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.tools import CANCEL_KEY, COMMAND_KEYS
 from napari_openmedlab.widgets.models import open_models
-from napari_openmedlab.widgets.small import timer, wrapped_label
+from napari_openmedlab.widgets.models_jobs import jobs
+from napari_openmedlab.widgets.small import fill_width, timer, wrapped_label
 from napari_openmedlab.workspace import Workspace
 from openmedlab.core import LabelPolicy, PolicyMode
 from openmedlab.engine import Answer
 from openmedlab.io import label_suffixes
-from openmedlab.zoo import weights_changed
 
 POLICY_TIPS = {
     PolicyMode.REPLACE_OWN: "The new mask replaces the object's old one; neighbours are protected",
@@ -52,8 +51,6 @@ class MethodPanel(QWidget):
         self.policy_combo = QComboBox()
         self.policy_list = QLineEdit()
         self.policy_list.setPlaceholderText("label numbers, e.g. 2, 5")
-        for name, offered in controller.runner.methods.items():
-            self.method_combo.addItem(offered.method.title, name)
         for mode in PolicyMode:
             self.policy_combo.addItem(mode.value, mode)
             self.policy_combo.setItemData(
@@ -62,7 +59,7 @@ class MethodPanel(QWidget):
         self._lay_out()
         self.method_combo.activated.connect(self._on_method)
         self.weights_button.clicked.connect(self._get_weights)
-        weights_changed.connect(self._on_weights, thread="main")
+        jobs.weights_changed.connect(self._on_weights)
         self.policy_combo.activated.connect(self._on_policy)
         self.policy_list.editingFinished.connect(self._on_policy)
         controller.policy_changed.connect(self._show_policy)
@@ -71,7 +68,7 @@ class MethodPanel(QWidget):
 
     def _lay_out(self) -> None:
         for combo in (self.method_combo, self.policy_combo):
-            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            fill_width(combo)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
@@ -89,6 +86,10 @@ class MethodPanel(QWidget):
 
     def _show_method(self) -> None:
         runner = self.controller.runner
+        self.method_combo.clear()
+        for name, known in runner.methods.items():
+            state = "" if known.state == "ready" else f" - {known.state}"
+            self.method_combo.addItem(f"{known.method.title}{state}", name)
         self.method_combo.setCurrentIndex(self.method_combo.findData(runner.method))
         offered = runner.methods[runner.method]
         self.detail.setText("" if runner.ready else f"{offered.state}: {offered.detail}")
@@ -111,7 +112,7 @@ class MethodPanel(QWidget):
 
     def close_events(self) -> None:
         """Let go of the weights store."""
-        weights_changed.disconnect(self._on_weights)
+        jobs.weights_changed.disconnect(self._on_weights)
 
     def _on_policy(self) -> None:
         mode = self.policy_combo.currentData()
