@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_openmedlab import journals
 from napari_openmedlab.background import Background
+from napari_openmedlab.layers.geometry import check_image, finest
 from napari_openmedlab.layers.prompts import Hand
 from napari_openmedlab.opening import (
     Opened,
@@ -84,21 +86,22 @@ class SegmentController:
             self._show(known)
             return
         try:
-            if labels is None:
-                self._begin(image, None, new_session(image))
+            if labels is not None:
+                check_pair(image, labels)
+                work = partial(continued_session, image, labels)
+            else:
+                check_image(image)
+                work = partial(new_session, image)
+            if labels is None and isinstance(finest(image), np.ndarray):
+                self._begin(image, None, work())
                 return
-            check_pair(image, labels)
         except OpenMedLabError as error:
             if self.workspace is None or self.workspace.image is not image:
                 self._leave()
                 self._show_none()
             self._fail(error)
             return
-        self._background.run(
-            partial(continued_session, image, labels),
-            partial(self._begin, image, labels),
-            self._fail,
-        )
+        self._background.run(work, partial(self._begin, image, labels), self._fail)
 
     def _begin(self, image: Image, labels: Labels | None, opened: Opened) -> None:
         if image not in self.viewer.layers:
@@ -108,6 +111,8 @@ class SegmentController:
         self._add(Workspace(self.viewer, image, opened.session, labels))
         self.waiting = opened.earlier
         self.journal_found.emit()
+        if opened.warning:
+            self.told.emit(opened.warning, True)
 
     def _add(self, workspace: Workspace) -> None:
         workspace.objects_changed.connect(self.objects_changed.emit)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from napari.layers import Image, Labels
 
 from napari_openmedlab import journals
@@ -18,14 +20,18 @@ LABEL_TYPE = np.dtype(np.uint16)
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A session, and the journal of an earlier one on the same volume, if there is one."""
+    """A session, and the journal of an earlier one on the same volume, if there is one.
+
+    `warning` is a sentence when the session cannot be journalled.
+    """
 
     session: Session
-    earlier: Path | None
+    earlier: Path | None = None
+    warning: str = ""
 
 
 def new_session(image: Image) -> Opened:
-    """Begin with empty labels.
+    """Begin with empty labels; of a lazy image call it off the GUI thread.
 
     Raises
     ------
@@ -74,13 +80,18 @@ def restored_session(waiting: Path, volume: Volume) -> Session:
     return Session.replay(live, volume)
 
 
-def _open(volume: Volume, labelmap: np.ndarray) -> Opened:
+def _open(volume: Volume, labelmap: npt.NDArray[Any]) -> Opened:
     path = journal_path(volume.identity)
-    earlier = journals.set_aside(path)
-    return Opened(Session(volume, labelmap, journal=Journal(path)), earlier)
+    try:
+        earlier = journals.set_aside(path)
+        journal = Journal(path)
+    except (OSError, InputError) as error:
+        warning = f"This session is not journalled, a crash would lose it: {error}"
+        return Opened(Session(volume, labelmap), warning=warning)
+    return Opened(Session(volume, labelmap, journal=journal), earlier)
 
 
-def _numbers(labelmap: np.ndarray) -> list[int]:
+def _numbers(labelmap: npt.NDArray[Any]) -> list[int]:
     found: set[int] = set()
     for z in range(labelmap.shape[0]):
         found.update(np.unique(labelmap[z]).tolist())

@@ -7,7 +7,9 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Layer
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
+
+from napari_openmedlab.widgets.small import fill_width
 
 
 class LayerCombo(QComboBox):
@@ -31,8 +33,7 @@ class LayerCombo(QComboBox):
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setMinimumContentsLength(8)
+        fill_width(self)
         self._viewer = viewer
         self._kind = kind
         self._none_text = none_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qtpy.QtCore import QObject, QTimer
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
 
 
 def wrapped_label(text: str = "") -> QLabel:
@@ -13,6 +13,13 @@ def wrapped_label(text: str = "") -> QLabel:
     label = QLabel(text)
     label.setWordWrap(True)
     return label
+
+
+def fill_width(combo: QComboBox) -> None:
+    """Let a combo box take the width there is, however long its entries are."""
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(8)
 
 
 def timer(parent: QObject, call: Callable[[], object], ms: int = 0, *, once: bool) -> QTimer:

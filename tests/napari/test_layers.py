@@ -1,5 +1,6 @@
 """Layers of every kind and pose; layers renamed, moved and deleted under the widget."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from conftest import LEFT, SHAPE, Desk
@@ -124,6 +125,18 @@ def test_a_multiscale_image_uses_its_finest_level(empty_desk, volume_data):
     assert volume.shape == SHAPE
     assert [v.shape for v in volume.pyramid] == [(12, 30, 36)]
     assert empty_desk.labels.data.shape == SHAPE
+
+
+def test_a_lazy_image_stays_lazy(empty_desk, volume_data):
+    desk = empty_desk
+    lazy = da.from_array(volume_data, chunks=12)
+    show(desk, lazy, name="lazy", contrast_limits=(-30, 30))
+    assert desk.session.volume.array is desk.image.data
+    desk.take("point+")
+    desk.viewer.reset_view()
+    desk.go_to(SPOT)
+    desk.click(SPOT)
+    desk.wait_mask(lambda m: m[SPOT])
 
 
 def test_layers_that_cannot_be_segmented_get_one_sentence_each(desk, volume_data):

@@ -132,3 +132,15 @@ def test_a_killed_process_loses_nothing(models, make_napari_viewer, qtbot, volum
     assert desk.session.object(1).name == "spleen"
     assert desk.session.prompts(1) == (Point(SPOT),)
     assert desk.session.volume.shape == SHAPE
+
+
+def test_without_a_place_for_the_journal_work_goes_on_with_a_warning(desk, monkeypatch, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("OPENMEDLAB_HOME", str(blocked))
+    desk.controller.open(desk.image, fresh=True)
+    assert "not journalled" in desk.status
+    desk.take("point+")
+    desk.go_to(SPOT)
+    desk.click(SPOT)
+    desk.wait_mask()
