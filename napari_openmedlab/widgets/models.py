@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_openmedlab.layers.prompts import AMBER, GREEN
 from napari_openmedlab.widgets.models_actions import ActionsPanel
 from napari_openmedlab.widgets.models_jobs import jobs
 from napari_openmedlab.widgets.models_text import details, state_words
@@ -34,8 +33,8 @@ TITLE, STATE = range(2)
 HEADERS = ("model", "state", "weights")
 ROW = 22
 NAME_ROLE = Qt.ItemDataRole.UserRole
+GREEN, AMBER, GREY, ORANGE = "#2fae6a", "#d08c00", "#8a8f98", "#e08a2e"
 COLORS = {"ready": GREEN, "needs weights": AMBER}
-GREY, ORANGE = "#8a8f98", "#ffb454"
 Links = list[tuple[SignalInstance, Callable[..., None]]]
 
 
@@ -173,7 +172,7 @@ class ModelsWidget(QWidget):
     def _show_fraction(self, name: str) -> None:
         job = jobs.get(name)
         if job is not None and job.total:
-            self.rows[name].setText(STATE, f"{job.fraction:.0%}")
+            self.rows[name].setText(STATE, f"{int(100 * job.fraction)} %")
 
     def _show_model(self) -> None:
         info = self._models.get(self._shown)

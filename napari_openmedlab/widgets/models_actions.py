@@ -188,6 +188,7 @@ class WorkPanel(QWidget):
         self.label.setWordWrap(True)
         self.progress_bar = QProgressBar()
         self.progress_bar.setMaximum(STEPS)
+        self.progress_bar.setFormat("%p %")
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop; the next download goes on with what came")
         row = QHBoxLayout()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from openmedlab.zoo import CardFile, ModelInfo, model_state, told_size
+from openmedlab.zoo import CardFile, ModelInfo, model_state
 from openmedlab.zoo.files import human
 
 LINK = "#4a9eff"
@@ -22,7 +22,7 @@ def state_words(info: ModelInfo) -> tuple[str, str]:
         return state, f"{human(info.size)}, {card.licence}"
     if not card.fetchable:
         return "manual download", card.licence
-    return state, f"{told_size(card)}, {card.licence}"
+    return state, f"{human(card.size) if card.size else 'size unknown'}, {card.licence}"
 
 
 def details(info: ModelInfo) -> str:

@@ -6,7 +6,7 @@ from openmedlab.zoo.errors import AmbiguousError, LicenceError, ManualDownloadEr
 from openmedlab.zoo.methods import OfferedMethod, State, methods, model_state, promptable
 from openmedlab.zoo.plans import read_plans
 from openmedlab.zoo.registry import NETWORKS, Network, build_network, signature
-from openmedlab.zoo.store import ModelInfo, WeightsStore, told_size, weights_changed
+from openmedlab.zoo.store import ModelInfo, WeightsStore, weights_changed
 
 __all__ = [
     "NETWORKS",
@@ -30,6 +30,5 @@ __all__ = [
     "read_checkpoint",
     "read_plans",
     "signature",
-    "told_size",
     "weights_changed",
 ]
