@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 
 from napari_openmedlab import journals
 from napari_openmedlab.layers.geometry import KEY, check_labels, volume_of, volumetric
-from openmedlab.core import InputError, Journal, Session, Volume
+from openmedlab.core import InputError, Journal, Label, Session, Volume
 from openmedlab.engine import journal_path, require_memory
 
 LABEL_TYPE = np.dtype(np.uint16)
