@@ -125,6 +125,15 @@ def test_later_clicks_encode_nothing_and_play_one_round(model):
     np.testing.assert_array_equal(resumed, replayed)
 
 
+def test_rounds_of_other_weights_are_not_taken_over(model):
+    volume, _, centre = ball((60, 60, 60), (1.5,) * 3, 20)
+    prompts = [Point(tuple(centre)), Point(tuple(centre + 1))]
+    patch, _, _ = segment(model, volume, prompts[:1])
+    other = SamMed3D(Threshold(), "cpu", "other weights")
+    segment(other, volume, prompts, patch)
+    assert len(other._run.network.decoded) == 2
+
+
 def test_undone_and_changed_prompts_are_played_anew(model):
     volume, _, centre = ball((60, 60, 60), (1.5,) * 3, 20)
     prompts = [Point(tuple(centre)), Point(tuple(centre + 1))]

@@ -8,6 +8,7 @@ import os
 import platform
 import tempfile
 import time
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,16 @@ class OpenVinoEncoder:
         self._shape = shape
         name = hashlib.blake2b(f"{key} {shape} {openvino.__version__}".encode(), digest_size=12)
         model = _converted(self._core, encoder, shape, folder / f"{name.hexdigest()}.xml")
+        self._model = model
         self.precision = self._chosen(model, folder / "precision.json", name.hexdigest())
         self._request = self._compiled(model, self.precision)
+
+    def with_precision(self, precision: str) -> OpenVinoEncoder:
+        """Return the same encoder in ``"f32"`` or ``"bf16"``, whatever is faster here."""
+        other = copy(self)
+        other.precision = precision
+        other._request = self._compiled(self._model, precision)
+        return other
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the float32 output for ``x``."""

@@ -147,8 +147,12 @@ def grey_window(volume: Volume) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class SliceState:
-    """What a prediction leaves for the next: the turns played on each marked slice."""
+    """What a prediction leaves for the next: the turns played on each marked slice.
 
+    ``version`` is the model's; another one's turns are of no use.
+    """
+
+    version: str
     memory: dict[Place, tuple[tuple[Turn, ...], SliceAnswer]]
 
 
@@ -240,7 +244,9 @@ class SlicePromptable(ABC):
         scene: SliceScene = encoding.data
         plan = plan_of(prompts, scene.volume.geometry)
         state = previous.state if previous is not None else None
-        memory = dict(state.memory) if isinstance(state, SliceState) else {}
+        if not isinstance(state, SliceState) or state.version != self.version:
+            state = SliceState(self.version, {})
+        memory = dict(state.memory)
         answers: dict[int, SliceAnswer] = {}
         with torch.inference_mode():
             for index in plan.turns:
@@ -252,8 +258,11 @@ class SlicePromptable(ABC):
                     for step in (-1, 1):
                         self._follow(scene, plan, index, step, answers, progress, cancel)
         region, logits = _stack(answers, plan.axis)
-        given = (*plan.given, f"{len(answers)} slices across {'zyx'[plan.axis]}")
-        return pin(LogitsPatch(region, logits, self.name, given, SliceState(memory)), prompts)
+        count = "1 slice" if len(answers) == 1 else f"{len(answers)} slices"
+        given = (*plan.given, f"{count} across {'zyx'[plan.axis]}")
+        return pin(
+            LogitsPatch(region, logits, self.name, given, SliceState(self.version, memory)), prompts
+        )
 
     def prefetch(self, encoding: Encoding, patch: LogitsPatch, cancel: CancelToken) -> None:
         """Encode the slices just beyond both ends of ``patch``, nearest first."""

@@ -42,9 +42,13 @@ from openmedlab.sam_med3d.scene import WINDOW_BYTES, WINDOWS_KEPT, Memory, Scene
 
 @dataclass(frozen=True)
 class State:
-    """What a prediction leaves for the next: the rounds played in each window of a region."""
+    """What a prediction leaves for the next: the rounds played in each window of a region.
+
+    ``version`` is the model's; another one's rounds are of no use.
+    """
 
     region: Region
+    version: str
     memory: Memory
 
 
@@ -122,12 +126,14 @@ class SamMed3D:
         """
         scene: Scene = encoding.data
         rounds, words = rounds_of(prompts)
-        memory = _remembered(previous, encoding.region)
+        memory = self._remembered(previous, encoding.region)
         with torch.inference_mode():
             canvas = self._segment(scene, rounds, prompts, memory, progress, cancel)
         given = (*words, canvas.told) if canvas.told else words
         region, logits = _to_native(canvas)
-        patch = LogitsPatch(region, logits, self.name, given, State(encoding.region, memory))
+        patch = LogitsPatch(
+            region, logits, self.name, given, State(encoding.region, self.version, memory)
+        )
         return pin(patch, prompts)
 
     def warm_up(self) -> None:
@@ -159,6 +165,12 @@ class SamMed3D:
         start = frame.window_start(Region.around(voxel[None]))
         return Scene(volume, start, self._run.network, self._run.encode)
 
+    def _remembered(self, previous: LogitsPatch | None, region: Region) -> Memory:
+        state = previous.state if previous is not None else None
+        if isinstance(state, State) and (state.region, state.version) == (region, self.version):
+            return dict(state.memory)
+        return {}
+
     def _segment(
         self,
         scene: Scene,
@@ -188,13 +200,6 @@ def _holds(area: Region, points: npt.NDArray[np.float64]) -> bool:
     """Whether canonical points (N, 3) lie in a window."""
     low, high = np.asarray(area.start) - 0.5, np.asarray(area.stop) - 0.5
     return bool(((points >= low) & (points <= high)).all())
-
-
-def _remembered(previous: LogitsPatch | None, region: Region) -> Memory:
-    state = previous.state if previous is not None else None
-    if isinstance(state, State) and state.region == region:
-        return dict(state.memory)
-    return {}
 
 
 def _to_native(canvas: Canvas) -> tuple[Region, npt.NDArray[np.float32]]:
