@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from openmedlab.core import CancelToken, InputError, LabelVolume, Progress, Region, Volume
+from openmedlab.stunet import cpu
 from openmedlab.stunet.export import Labels
 from openmedlab.stunet.network import SIZES, StuNetwork
 from openmedlab.stunet.pipeline import Pipeline
@@ -37,6 +38,8 @@ class StuNet:
         Average over mirrored views, as nnU-Net does by default; eight times slower.
     whole
         Look at every tile, also at those of plain air, exactly as the reference does.
+    openvino
+        Run on the CPU through OpenVINO; by default where it is installed.
     """
 
     def __init__(
@@ -49,12 +52,18 @@ class StuNet:
         fast: bool = False,
         mirror: bool = False,
         whole: bool = False,
+        openvino: bool | None = None,
     ) -> None:
         self._device = torch.device(device)
-        self._predictor = Predictor(network, self._device, mirror)
+        if openvino is None:
+            openvino = self._device.type == "cpu" and cpu.available()
+        self._openvino = openvino
+        batch = 2 if self._device.type == "cuda" else 1
+        self._predictor = Predictor(network, self._device, mirror, batch, openvino)
         plan = plan or released_plan()
         self.plan = plan.at(COARSE) if fast else plan
         self.fast = fast
+        self._mirror = mirror
         self.whole = whole
         self._version = version or f"{self.name} unversioned"
 
@@ -68,7 +77,8 @@ class StuNet:
     @property
     def version(self) -> str:
         """Changes whenever the same input would give another answer."""
-        return f"{self._version}{' fast' if self.fast else ''}"
+        marks = {"fast": self.fast, "mirrored": self._mirror, "openvino": self._openvino}
+        return " ".join([self._version, *(word for word, on in marks.items() if on)])
 
     @property
     def classes(self) -> Mapping[int, str]:

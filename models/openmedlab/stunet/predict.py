@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from openmedlab.nn.device import autocast
+from openmedlab.stunet.cpu import OpenVinoFeatures
 from openmedlab.stunet.network import StuNetwork
 
 
@@ -28,14 +29,22 @@ class Predictor:
         Average over all eight mirrored views of a tile (eight times slower).
     batch
         Tiles at once.
+    openvino
+        Run on the CPU through OpenVINO.
     """
 
     def __init__(
-        self, network: StuNetwork, device: torch.device, mirror: bool = False, batch: int = 1
+        self,
+        network: StuNetwork,
+        device: torch.device,
+        mirror: bool = False,
+        batch: int = 1,
+        openvino: bool = False,
     ) -> None:
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.batch = batch
+        self._features = OpenVinoFeatures(network) if openvino else self.network.features
         axes = (2, 3, 4)
         self.views = [v for n in range(4 if mirror else 1) for v in combinations(axes, n)]
         self._weight = network.head.weight.detach().float().flatten(1)
@@ -48,7 +57,7 @@ class Predictor:
         """Yield what `probabilities` takes, (B, F, z, y, x), one for every mirrored view."""
         for axes in self.views:
             with autocast(self.device):
-                found = self.network.features(tiles.flip(axes))
+                found = self._features(tiles.flip(axes))
             yield found.flip(axes)
 
     def probabilities(self, features: Tensor) -> Tensor:

@@ -18,7 +18,9 @@ Targets = Mapping[str, Callable[..., Mapping[str, Any]]]
 Status = Literal["passed", "failed", "no such target"]
 
 ROOMS: dict[str, tuple[str, Mapping[str, Any]]] = {
-    f"stunet_{size}": ("stunet", {"size": size}) for size in ("small", "base", "large", "huge")
+    **{f"stunet_{size}": ("stunet", {"size": size}) for size in ("small", "base", "large", "huge")},
+    "pctnet": ("misfm", {"network": "pct-net"}),
+    "fmunet": ("misfm", {"network": "fmu-net"}),
 }
 
 

@@ -27,13 +27,14 @@ class Network:
     build
         ``"module:function"`` returning the network, called with ``arguments``.
     predictor
-        ``"module:class"`` called as ``(network, device=, version=)``.
+        ``"module:class"`` called as ``(network, device=, version=)``; empty for networks
+        that are a start for fine-tuning.
     arguments
         Keyword arguments of ``build``.
     """
 
     build: str
-    predictor: str
+    predictor: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +66,10 @@ NETWORKS: dict[str, Network] = {
     "stu-net-b": _stunet("base"),
     "stu-net-l": _stunet("large"),
     "stu-net-h": _stunet("huge"),
+    "pct-net": Network("openmedlab.misfm.pctnet:build_network"),
+    "fmu-net": Network("openmedlab.misfm.fmunet:build_network"),
+    "pct-net-volf": Network("openmedlab.misfm.pctnet:build_network", arguments={"classes": 5}),
+    "fmu-net-volf": Network("openmedlab.misfm.fmunet:build_network", arguments={"classes": 5}),
 }
 
 
