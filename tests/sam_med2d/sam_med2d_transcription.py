@@ -29,10 +29,15 @@ def attention(module, x):
     return y[:, :rows, :columns]
 
 
+def adapter(module, x):
+    gated = (x * module.channel(x.mean((1, 2)))[:, None, None]).movedim(-1, 1)
+    return module.norm(x + module.spatial(gated).movedim(1, -1))
+
+
 def block(module, x):
     x = x + attention(module.attn, module.norm1(x))
     m = module.norm2(x)
-    return x + module.mlp(m) + module.Adapter(m)
+    return x + module.mlp(m) + adapter(module.Adapter, m)
 
 
 def encode(encoder, x):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -102,9 +102,27 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gated = x * self.channel(x.mean((1, 2)))[:, None, None]
-        around = self.spatial(gated.movedim(-1, 1)).movedim(1, -1)
+        down, up = (self.spatial.get_parameter(f"{k}.weight") for k in (0, 2))
+        half = functional.relu(_convolved(gated.movedim(-1, 1), down))
+        around = functional.relu(_transposed(half, up, x.shape[1:3])).movedim(1, -1)
         y: Tensor = self.norm(x + around)
         return y
+
+
+def _convolved(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve (B, C, h, w) with stride 2 and padding 1, kernel 3, as one matrix product."""
+    columns = functional.unfold(x, 3, stride=2, padding=1)
+    return (weight.flatten(1) @ columns).unflatten(-1, (x.shape[2] // 2, x.shape[3] // 2))
+
+
+def _transposed(x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
+    """Convolve transposed with stride 2 and padding 1, kernel 4, to ``size``.
+
+    On the few positions here a matrix product is faster than the library's kernel,
+    which rearranges the weights at every call.
+    """
+    columns = weight.flatten(1).T @ x.flatten(2)
+    return functional.fold(columns, tuple(size), 4, stride=2, padding=1)
 
 
 class Block(nn.Module):
