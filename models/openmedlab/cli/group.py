@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -16,22 +18,34 @@ CANCELLED = 3
 class Group(TyperGroup):
     """Commands whose errors for users end in one sentence on stderr: 2 bad input, 3 cancelled."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _explained():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _explained():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            say("Cancelled.")
-            raise typer.Exit(CANCELLED) from None
-        except Exception as error:
-            sentence, code = _explain(error)
-            if not code:
-                raise
-            say(sentence)
-            raise typer.Exit(code) from None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Cancelled.")
+        raise typer.Exit(CANCELLED) from None
+    except Exception as error:
+        sentence, code = _explain(error)
+        if not code:
+            raise
+        say(sentence)
+        raise typer.Exit(code) from None
 
 
 def _explain(error: Exception) -> tuple[str, int]:
     """Return what to say and the exit code; 0 for what is not a user's to mend."""
+    if isinstance(error, typer.Exit):
+        return "", 0
     from openmedlab.core.errors import Cancelled, OpenMedLabError
 
     if isinstance(error, Cancelled):
