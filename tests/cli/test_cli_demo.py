@@ -54,7 +54,7 @@ def test_demo_in_napari(tmp_path: Path):
     done = subprocess.run(
         [sys.executable, "-m", "openmedlab.cli", "demo", "--sample", "phantom", "-o", str(out),
          "--json"],
-        capture_output=True, text=True, env=environment, timeout=280, check=False,
+        capture_output=True, text=True, env=environment, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
