@@ -10,6 +10,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from openmedlab.builtin.tissues_grid import Grid, Mask, components, fill_planes
+from openmedlab.core import Region
 
 SOLID_HU = -350
 AIR_HU = -400
@@ -22,6 +23,8 @@ PIECE_ML = 5.0
 AIRWAY_ML = 150.0
 SPILL_ML = 40.0
 TRACHEA_MM2 = (60.0, 800.0)
+LUNG_TOP_MM2 = 800.0
+LUNGS_APART_MM = 70.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +58,8 @@ def _patient(grid: Grid, solid: Mask) -> Mask:
 
 def _armpits(grid: Grid, patient: Mask, air: Mask) -> Mask:
     """Outside air that limbs close in on some slices; small gaps (nose, throat) do not count."""
-    labels, _ = components(air)
-    rim = np.zeros(len(np.unique(labels)), bool)
+    labels, count = components(air)
+    rim = np.zeros(count + 1, bool)
     for face in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         rim[np.unique(face)] = True
     rim[0] = False
@@ -97,7 +100,7 @@ def _is_lung_like(grid: Grid, box: tuple[slice, ...], part: Mask) -> bool:
 def find_cavities(grid: Grid, body: Mask) -> Cavities:
     """Find lungs by density, size and place, airways by growing from the windpipe."""
     air = body & (grid.image < AIR_HU)
-    lungs = _lung_pieces(grid, air)
+    lungs = _lung_pieces(grid, air, body)
     airways = _airways(grid, air, lungs)
     lungs &= ~grid.dilate(airways, max(grid.spacing))
     labels, _ = components(lungs, grid.voxels(PIECE_ML))
@@ -108,19 +111,30 @@ def find_cavities(grid: Grid, body: Mask) -> Cavities:
     return Cavities(left & ~both, right & ~both, airways)
 
 
-def _lung_pieces(grid: Grid, air: Mask) -> Mask:
-    """Lung-like parts that are whole, or cut by a face of the volume (bowel gas is neither)."""
+def _lung_pieces(grid: Grid, air: Mask, body: Mask) -> Mask:
+    """Lung-like parts that are whole or cut by the end of the body in view.
+
+    Bowel gas and stool are neither; what is cut by the other end than the largest part
+    is not lung either (stool at the lower end, with the lungs at the upper one).
+    """
     labels, count = components(air, grid.voxels(PIECE_ML))
-    lungs = np.zeros_like(air)
+    found = Region.of_mask(body)
+    if found is None:
+        return np.zeros_like(air)
+    low, high = found.start[0], found.stop[0]
+    kept, main = np.zeros(count + 1, bool), set[str]()
     for number, box in enumerate(ndimage.find_objects(labels, count), 1):
         part = labels[box] == number
-        cut = any(
-            s.start == 0 or s.stop == n for s, n in zip(box, air.shape, strict=True)
-        )
+        z, *across = box
+        ends = {"low"} if z.start <= low else set()
+        ends |= {"high"} if z.stop >= high else set()
+        aside = any(s.start == 0 or s.stop == n for s, n in zip(across, air.shape[1:], strict=True))
         whole = part.sum() >= grid.voxels(WHOLE_LUNG_ML)
-        if (cut or whole) and _is_lung_like(grid, box, part):
-            lungs[box] |= part
-    return lungs
+        in_place = whole or aside or (ends and (not main or ends & main))
+        if in_place and _is_lung_like(grid, box, part):
+            kept[number] = True
+            main = main or ends
+    return kept[labels]
 
 
 def _airways(grid: Grid, air: Mask, lungs: Mask) -> Mask:
@@ -147,8 +161,9 @@ def _airways(grid: Grid, air: Mask, lungs: Mask) -> Mask:
 
 
 def _windpipe(grid: Grid, air: Mask, lungs: Mask) -> tuple[int, int, int] | None:
-    """Return a voxel of the windpipe: a round gap of pure air near the midline, by the lung tops."""
-    planes = np.flatnonzero(lungs.any(axis=(1, 2)))
+    """Return a voxel of the windpipe: round, pure air, near the midline, by the lung tops."""
+    area = grid.spacing[1] * grid.spacing[2]
+    planes = np.flatnonzero(lungs.sum(axis=(1, 2)) * area > LUNG_TOP_MM2)
     if not len(planes) or np.ptp(planes) * grid.spacing[0] < 15:
         return None
     top, reach = int(planes[-1]), round(40 / grid.spacing[0])
@@ -157,7 +172,6 @@ def _windpipe(grid: Grid, air: Mask, lungs: Mask) -> tuple[int, int, int] | None
         return None
     middle = float(np.mean(np.nonzero(lungs.any(axis=(0, 1)))[0][[0, -1]]))
     pure = air & (grid.image < PURE_AIR_HU)
-    area = grid.spacing[1] * grid.spacing[2]
     found: list[tuple[float, tuple[int, int, int]]] = []
     for k in range(max(top - reach, 0), min(top + reach // 2, air.shape[0] - 1) + 1):
         labels, count = ndimage.label(pure[k])
@@ -192,12 +206,16 @@ def _sides(grid: Grid, lungs: Mask, body: Mask) -> tuple[Mask, Mask]:
 def _midline(
     body: Mask, lungs: Mask, centres: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64]
 ) -> float:
-    """Between the two main lungs where both are seen, else the middle of the body."""
+    """Between the two main lungs; where one is seen, the middle of the body or its cut side."""
     main = centres[np.argsort(sizes)[-2:]]
     width = np.ptp(np.nonzero(body.any(axis=(0, 1)))[0])
     if len(main) == 2 and np.ptp(main) > 0.25 * width:
         return float(main.mean())
-    return float(np.mean(np.nonzero(body[lungs.any(axis=(1, 2))])[2]))
+    planes = body[lungs.any(axis=(1, 2))]
+    cut_right, cut_left = planes[:, :, 0].any(), planes[:, :, -1].any()
+    if cut_right != cut_left:
+        return -1.0 if cut_right else float(body.shape[2])
+    return float(np.mean(np.nonzero(planes)[2]))
 
 
 def _parted(grid: Grid, lungs: Mask) -> npt.NDArray[np.int32]:
@@ -210,12 +228,18 @@ def _parted(grid: Grid, lungs: Mask) -> npt.NDArray[np.int32]:
     for mm in (2, 4, 6, 8, 11, 14):
         cores, count = components(grid.erode(largest, mm), grid.voxels(PIECE_ML))
         sizes = np.bincount(cores.ravel(), minlength=3)
-        if count >= 2 and sizes[2] > 0.25 * sizes[1]:
+        if count >= 2 and sizes[2] > 0.25 * sizes[1] and _side_by_side(grid, cores):
             markers = np.where(cores <= 2, cores, 0)
             distance = ndimage.distance_transform_edt(markers == 0, sampling=grid.spacing)
             cut = watershed(distance, markers, mask=largest)
             return np.where(largest, cut + labels.max(), labels).astype(np.int32)
     return labels
+
+
+def _side_by_side(grid: Grid, cores: npt.NDArray[np.int32]) -> bool:
+    """Whether the two largest parts are as far apart across the body as two lungs are."""
+    first, second = (c[2] for c in ndimage.center_of_mass(cores > 0, cores, [1, 2]))
+    return bool(abs(first - second) * grid.spacing[2] > LUNGS_APART_MM)
 
 
 def _with_vessels(grid: Grid, lung: Mask, inside: Mask) -> Mask:

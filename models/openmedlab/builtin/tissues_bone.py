@@ -19,8 +19,10 @@ GAS_HU = -250
 SOFT_HU = (-30, 110)
 CREST_HU = (-300, 700)
 SMALLEST_ML = 0.4
-POOL_MM = 5.0
 POOL_HU = 700
+POOL_FROM_HU = 120
+FLAT_SLOPE = 25.0
+FLAT_MM, THICK_MM, BLOB_MM = 3.5, 5.0, 6.0
 
 NEAR_MM, SAGITTAL_MM, MIDDLE_MM, FAR_MM = 18.0, 20.0, 26.0, 32.0
 OPEN_SIGHT = 11
@@ -71,16 +73,26 @@ def _with_sure_core(grid: Grid, dense: Mask) -> Mask:
 
 
 def _contrast(grid: Grid, dense: Mask) -> Mask:
-    """Blood and urine with contrast: thick and even, where bone has a brighter rim."""
-    labels, count = components(grid.erode(dense, POOL_MM), 2)
+    """Blood, urine and organs with contrast: thick and even, where bone has a brighter rim.
+
+    Looked for twice, because noise breaks up what is flat, and bone joins what is thick.
+    """
+    calm = grid.smooth(1.5) > POOL_FROM_HU
+    flat = grid.erode(calm & (grid.slope(1.5) < FLAT_SLOPE), FLAT_MM)
+    return _pools(grid, dense, flat) | _pools(grid, dense, grid.erode(calm, THICK_MM))
+
+
+def _pools(grid: Grid, dense: Mask, cores: Mask) -> Mask:
+    """What lies around those cores that no brighter rim tells to be bone."""
+    labels, count = components(cores, 2)
     pools = np.zeros_like(dense)
-    margin = [k + 1 for k in grid.radius(2 * POOL_MM)]
+    margin = [k + 1 for k in grid.radius(2 * BLOB_MM)]
     for number, box in enumerate(ndimage.find_objects(labels, count), 1):
         wide = tuple(
             slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True)
         )
         core = labels[wide] == number
-        blob = grid.dilate(core, POOL_MM + 1) & dense[wide]
+        blob = grid.dilate(core, BLOB_MM) & dense[wide]
         if _is_even(grid.image[wide], core, blob & ~core):
             pools[wide] |= blob
     return pools
@@ -88,7 +100,8 @@ def _contrast(grid: Grid, dense: Mask) -> Mask:
 
 def _is_even(image: Image, core: Mask, rim: Mask) -> bool:
     level = np.median(image[core])
-    return bool(level < POOL_HU and np.percentile(image[rim], 75) < level + 40)
+    brighter = rim.any() and np.percentile(image[rim], 75) > level + 40
+    return bool(level < POOL_HU and not brighter)
 
 
 def _marrow(grid: Grid, sharp: Image, cortex: Mask, tissue: Mask) -> Mask:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK
 from scipy import ndimage
 
 from openmedlab.core import Region, Reorientation, Volume
@@ -61,11 +61,11 @@ class Grid:
 
     def dilate(self, mask: Mask, mm: float) -> Mask:
         """Grow by a ball of ``mm``."""
-        return _morphology(sitk.BinaryDilate, mask, self.radius(mm))
+        return _morphology(SimpleITK.BinaryDilate, mask, self.radius(mm))
 
     def erode(self, mask: Mask, mm: float) -> Mask:
         """Shrink by a ball of ``mm``; the volume's faces do not count as outside."""
-        return ~_morphology(sitk.BinaryDilate, ~mask, self.radius(mm))
+        return ~_morphology(SimpleITK.BinaryDilate, ~mask, self.radius(mm))
 
     def open(self, mask: Mask, mm: float) -> Mask:
         """Remove what a ball of ``mm`` does not fit into."""
@@ -80,19 +80,26 @@ class Grid:
         sigma = [mm / s for s in self.spacing]
         return np.asarray(ndimage.gaussian_filter(self.image, sigma, truncate=2.5))
 
+    def slope(self, mm: float) -> npt.NDArray[np.float32]:
+        """Return the gradient's magnitude in HU per mm, after a Gaussian of ``mm``."""
+        smooth = self.smooth(mm).astype(np.float32)
+        squares = np.zeros(smooth.shape, np.float32)
+        for axis, step in enumerate(self.spacing):
+            if smooth.shape[axis] > 1:
+                squares += np.gradient(smooth, step, axis=axis) ** 2
+        return np.sqrt(squares)
+
     def native(self, mask: npt.NDArray[Any], region: Region) -> npt.NDArray[Any]:
         """Return the working voxel's value for every native voxel of ``region`` (body axes)."""
         index = [
             np.minimum(np.arange(a, b) // k, n - 1)
-            for a, b, k, n in zip(
-                region.start, region.stop, self.factors, mask.shape, strict=True
-            )
+            for a, b, k, n in zip(region.start, region.stop, self.factors, mask.shape, strict=True)
         ]
         return np.asarray(mask[np.ix_(*index)])
 
 
-def working_grid(volume: Volume) -> Grid:
-    """Turn ``volume`` to the body's axes and average it to voxels of about 1.5 mm or more.
+def working_grid(volume: Volume, finest: float = FINEST_MM) -> Grid:
+    """Turn ``volume`` to the body's axes and average it to voxels of about ``finest`` mm or more.
 
     Voxels already that large are kept; the grid is made coarser until it has no more
     than 24 million voxels, so the memory of all that follows is bounded by about 1.2 GB.
@@ -100,7 +107,7 @@ def working_grid(volume: Volume) -> Grid:
     turn = volume.geometry.reorientation(AXES)
     image = turn.apply(volume.read())
     spacing = np.asarray(turn.geometry.spacing)
-    target = FINEST_MM
+    target = finest
     factors = _factors(spacing, target, image.shape)
     while np.prod(np.asarray(image.shape) // factors) > MOST_VOXELS:
         target *= 1.1
@@ -125,8 +132,8 @@ def _shrunk(image: npt.NDArray[Any], factors: tuple[int, int, int]) -> Image:
     slabs = []
     for k in range(planes):
         slab = np.clip(np.nan_to_num(image[k * z : (k + 1) * z]), -1100, 4000)
-        block = sitk.GetImageFromArray(np.ascontiguousarray(slab, dtype=np.float32))
-        mean = sitk.GetArrayFromImage(sitk.BinShrink(block, (x, y, z)))
+        block = SimpleITK.GetImageFromArray(np.ascontiguousarray(slab, dtype=np.float32))
+        mean = SimpleITK.GetArrayFromImage(SimpleITK.BinShrink(block, (x, y, z)))
         slabs.append(np.rint(mean).astype(np.int16))
     return np.concatenate(slabs)
 
@@ -134,16 +141,16 @@ def _shrunk(image: npt.NDArray[Any], factors: tuple[int, int, int]) -> Image:
 def _morphology(operation: Any, mask: Mask, radius: tuple[int, int, int]) -> Mask:
     if max(radius) == 0:
         return mask
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    done = operation(image, radius[::-1], sitk.sitkBall, 0, 1, False)
-    return np.asarray(sitk.GetArrayViewFromImage(done)).astype(bool)
+    image = SimpleITK.GetImageFromArray(mask.view(np.uint8))
+    done = operation(image, radius[::-1], SimpleITK.sitkBall, 0, 1, False)
+    return np.asarray(SimpleITK.GetArrayViewFromImage(done)).astype(bool)
 
 
 def components(mask: Mask, smallest: int = 1) -> tuple[npt.NDArray[np.int32], int]:
     """Return face-connected components, largest first, without those below ``smallest`` voxels."""
-    found = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), False)
-    ordered = sitk.RelabelComponent(found, minimumObjectSize=smallest, sortByObjectSize=True)
-    labels = sitk.GetArrayFromImage(ordered).astype(np.int32, copy=False)
+    found = SimpleITK.ConnectedComponent(SimpleITK.GetImageFromArray(mask.view(np.uint8)), False)
+    ordered = SimpleITK.RelabelComponent(found, minimumObjectSize=smallest, sortByObjectSize=True)
+    labels = SimpleITK.GetArrayFromImage(ordered).astype(np.int32, copy=False)
     return labels, int(labels.max(initial=0))
 
 

@@ -12,7 +12,10 @@ from openmedlab.builtin.tissues_grid import Grid, Mask
 Direction = tuple[int, int, int]
 Counts = npt.NDArray[np.uint8]
 
-AXES: tuple[Direction, ...] = tuple(d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0))
+_STEPS = (-1, 0, 1)
+AXES: tuple[Direction, ...] = tuple(
+    (z, y, x) for z, y, x in product(_STEPS, _STEPS, _STEPS) if (z, y, x) > (0, 0, 0)
+)
 SAGITTAL: tuple[Direction, ...] = tuple(d for d in AXES if d[2] == 0)
 
 

@@ -11,6 +11,7 @@ from openmedlab.cli import (
     demo,
     evaluate,
     files,
+    label,
     models,
     replay,
     segment,
@@ -50,6 +51,7 @@ def options(
 
 app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
+app.command("label")(label.label)
 app.command("view")(view.view)
 app.command("info")(files.info)
 app.command("samples")(files.samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from openmedlab import __version__
 from openmedlab.core.contracts import Method, Promptable
@@ -14,6 +14,9 @@ from openmedlab.zoo.checkpoint import read_checkpoint
 from openmedlab.zoo.recognise import require_fit
 from openmedlab.zoo.registry import build_network, load_object, network_of, shapes
 from openmedlab.zoo.store import ModelInfo, WeightsStore, told_size
+
+if TYPE_CHECKING:
+    import torch
 
 BUILTIN = "builtin"
 
@@ -65,16 +68,29 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
     if name == BUILTIN:
         made = load_object("openmedlab.builtin.click:ClickSegmenter")()
         return made
+    network, version = trained(name, weights)
+    predictor = load_object(network_of(name).predictor)
+    made = predictor(network, device=device or default_device(), version=version)
+    return made
+
+
+def trained(name: str, weights: Path | None = None) -> tuple[torch.nn.Module, str]:
+    """Return a model card's network with its weights, and a version for manifests.
+
+    Raises
+    ------
+    InputError
+        The name is unknown.
+    WeightsError
+        The weights are not here or do not fit exactly, or PyTorch is not installed.
+    """
     store = WeightsStore()
     path = store.require(name, weights)
     network = build_network(name)
     tensors = read_checkpoint(path)
     require_fit(tensors, cards()[name], shapes(network), path.name)
     network.load_state_dict(tensors)
-    version = f"{name} {__version__} {store.sha256(path)[:12]}"
-    predictor = load_object(network_of(name).predictor)
-    made = predictor(network, device=device or _default_device(), version=version)
-    return made
+    return network, f"{name} {__version__} {store.sha256(path)[:12]}"
 
 
 def methods() -> dict[str, OfferedMethod]:
@@ -103,7 +119,8 @@ def _method(name: str, title: str) -> Method:
     return Method(name, title, lambda: promptable(name))
 
 
-def _default_device() -> str:
+def default_device() -> str:
+    """Return the GPU where there is one, else ``"cpu"``."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

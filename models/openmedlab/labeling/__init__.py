@@ -1,0 +1,1 @@
+"""Labelling whole scans: methods by name, runs and cohorts, statistics and warnings."""

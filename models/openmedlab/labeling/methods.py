@@ -1,0 +1,81 @@
+"""Labelers by name: the one table that a further system joins by a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openmedlab.core import InputError, Labeler
+from openmedlab.zoo.methods import default_device, trained
+from openmedlab.zoo.registry import load_object
+
+BUILTIN = "builtin-tissues"
+
+
+@dataclass(frozen=True)
+class LabelerChoice:
+    """What makes a labeler; plain values, so that it travels to a cluster's workers.
+
+    Attributes
+    ----------
+    name
+        A key of `LABELERS`.
+    weights
+        Checkpoint to use instead of the stored one.
+    device
+        ``"cpu"``, ``"cuda"``, ...; by default the best there is.
+    fast
+        Coarser and quicker: work at 3 mm.
+    """
+
+    name: str = BUILTIN
+    weights: Path | None = None
+    device: str | None = None
+    fast: bool = False
+
+    def make(self) -> Labeler:
+        """Return the labeler.
+
+        Raises
+        ------
+        InputError
+            The name is unknown, or weights are given to a method that has none.
+        WeightsError
+            The weights are not here or do not fit, or PyTorch is not installed.
+        """
+        self.check()
+        return LABELERS[self.name](self)
+
+    def check(self) -> None:
+        """Raise `InputError` for an unknown name or weights that have no use."""
+        if self.name not in LABELERS:
+            raise InputError(
+                f"There is no labelling model {self.name!r}; choose from {', '.join(LABELERS)}."
+            )
+        if self.name == BUILTIN and self.weights is not None:
+            raise InputError(f"{BUILTIN} has no weights; leave them out or choose another model.")
+
+
+def _tissues(choice: LabelerChoice) -> Labeler:
+    made: Labeler = load_object("openmedlab.builtin.tissues:TissueLabeler")(fast=choice.fast)
+    return made
+
+
+def _stunet(choice: LabelerChoice) -> Labeler:
+    network, version = trained(choice.name, choice.weights)
+    device: Any = choice.device or default_device()
+    made: Labeler = load_object("openmedlab.stunet.labeler:StuNet")(
+        network, device=device, version=version, fast=choice.fast
+    )
+    return made
+
+
+LABELERS: dict[str, Callable[[LabelerChoice], Labeler]] = {
+    BUILTIN: _tissues,
+    "stu-net-s": _stunet,
+    "stu-net-b": _stunet,
+    "stu-net-l": _stunet,
+    "stu-net-h": _stunet,
+}
