@@ -102,11 +102,22 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gated = x * self.channel(x.mean((1, 2)))[:, None, None]
-        down, up = (self.spatial.get_parameter(f"{k}.weight") for k in (0, 2))
-        half = functional.relu(_convolved(gated.movedim(-1, 1), down))
-        around = functional.relu(_transposed(half, up, x.shape[1:3])).movedim(1, -1)
+        around = self._around(gated.movedim(-1, 1)).movedim(1, -1)
         y: Tensor = self.norm(x + around)
         return y
+
+    def _around(self, gated: Tensor) -> Tensor:
+        """Run `spatial` on (B, width, rows, columns); in eager mode on the CPU as products.
+
+        There torch rearranges the weights at every call, which costs more than the
+        convolution of so few positions.
+        """
+        if gated.device.type != "cpu" or torch.jit.is_tracing():
+            y: Tensor = self.spatial(gated)
+            return y
+        down, up = (self.spatial.get_parameter(f"{k}.weight") for k in (0, 2))
+        half = functional.relu(_convolved(gated, down))
+        return functional.relu(_transposed(half, up, gated.shape[2:]))
 
 
 def _convolved(x: Tensor, weight: Tensor) -> Tensor:
@@ -116,11 +127,7 @@ def _convolved(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _transposed(x: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
-    """Convolve transposed with stride 2 and padding 1, kernel 4, to ``size``.
-
-    On the few positions here a matrix product is faster than the library's kernel,
-    which rearranges the weights at every call.
-    """
+    """Convolve transposed with stride 2 and padding 1, kernel 4, as a product, to ``size``."""
     columns = weight.flatten(1).T @ x.flatten(2)
     return functional.fold(columns, tuple(size), 4, stride=2, padding=1)
 
