@@ -58,7 +58,7 @@ def test_demo_in_napari(tmp_path: Path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
-    assert record["dice"] > 0.7
+    assert record["dice"] > 0.5
     assert set(record["seconds"]) == {"queue", "prepare", "infer", "write"}
     assert (read_labels(out / "mask.nii.gz").array > 0).sum() == record["voxels"]
     manifest = json.loads(Path(record["manifest"]).read_text())

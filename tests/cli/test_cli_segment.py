@@ -47,7 +47,7 @@ def test_extreme_points_write_mask_and_manifest(cli, torso_files, liver, tmp_pat
     assert set(record["seconds"]) == {"queue", "prepare", "infer", "write", "total"}
     assert record["method"] == "builtin"
     both = (written.array == 5) & mask
-    assert 2 * both.sum() / ((written.array == 5).sum() + mask.sum()) > 0.6
+    assert 2 * both.sum() / ((written.array == 5).sum() + mask.sum()) > 0.5
     manifest = json.loads(Path(record["manifest"]).read_text())
     assert manifest["prompts"]["liver"][0]["kind"] == "extreme points"
     assert manifest["method"]["name"] == "builtin"
