@@ -113,6 +113,14 @@ def test_pinned_masks_never_contradict_a_prompt(given_prompts, seed):
     assert not mask[tuple(outside.T)].any()
 
 
+def test_an_answer_that_agrees_is_not_copied():
+    region = Region((0, 0, 0), (3, 3, 3))
+    patch = LogitsPatch(region, np.ones(region.shape, np.float32), "any")
+    assert pin(patch, [Point((1, 1, 1)), Point((5, 5, 5), False)]) is patch
+    assert pin(patch, [Point((1, 1, 1), False)]) is not patch
+    assert pin(patch, [Point((4, 4, 4))]).region.contains(region)
+
+
 def test_the_newest_of_two_contradicting_clicks_wins():
     inside, outside = hard_voxels([Point((1, 1, 1)), Point((1, 1, 1.2), False)])
     assert len(inside) == 0

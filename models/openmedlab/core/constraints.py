@@ -56,6 +56,8 @@ def pin(patch: LogitsPatch, prompts: PromptList) -> LogitsPatch:
     have the right sign are left alone.
     """
     inside, outside = hard_voxels(prompts)
+    if _agrees(patch, inside, True) and _agrees(patch, outside, False):
+        return patch
     region = patch.region.union(Region.around(inside)) if len(inside) else patch.region
     logits = np.full(region.shape, -CERTAIN, np.float32)
     logits[patch.region.relative_to(region).slices] = patch.logits
@@ -66,3 +68,12 @@ def pin(patch: LogitsPatch, prompts: PromptList) -> LogitsPatch:
         wrong = (logits[at] > 0) != (sign > 0)
         logits[at] = np.where(wrong, np.float32(sign * CERTAIN), logits[at])
     return replace(patch, region=region, logits=logits)
+
+
+def _agrees(patch: LogitsPatch, voxels: Voxels, positive: bool) -> bool:
+    """Whether every one of ``voxels`` is on its side; outside of the patch is negative."""
+    local = voxels - np.asarray(patch.region.start)
+    within = ((local >= 0) & (local < np.asarray(patch.region.shape))).all(axis=1)
+    if positive and not within.all():
+        return False
+    return bool(((patch.logits[tuple(local[within].T)] > 0) == positive).all())

@@ -38,9 +38,11 @@ class Network:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _sam(variant: str) -> Network:
+def _sam(variant: str, predictor: str = "Sam") -> Network:
     return Network(
-        "openmedlab.sam.network:build_network", "openmedlab.sam.predictor:Sam", {"variant": variant}
+        "openmedlab.sam.network:build_network",
+        f"openmedlab.sam.predictor:{predictor}",
+        {"variant": variant},
     )
 
 
@@ -62,6 +64,7 @@ NETWORKS: dict[str, Network] = {
     "sam-vit-b": _sam("vit_b"),
     "sam-vit-l": _sam("vit_l"),
     "sam-vit-h": _sam("vit_h"),
+    "medsam": _sam("vit_b", "MedSam"),
     "stu-net-s": _stunet("small"),
     "stu-net-b": _stunet("base"),
     "stu-net-l": _stunet("large"),
