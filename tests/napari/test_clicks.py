@@ -1,7 +1,7 @@
 """Real mouse clicks in the canvas become masks, and the mask follows its prompts."""
 
 import numpy as np
-from conftest import LEFT, SHAPE, ball
+from napari_desk import LEFT, SHAPE, ball
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 

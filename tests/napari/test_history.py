@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import SHAPE, ball
+from napari_desk import SHAPE, ball
 from qtpy.QtCore import Qt
 
 from napari_openmedlab.layers import labels as labels_module

@@ -3,7 +3,7 @@
 import dask.array as da
 import numpy as np
 import pytest
-from conftest import LEFT, SHAPE, Desk
+from napari_desk import LEFT, SHAPE, Desk
 from qtpy.QtTest import QTest
 
 from napari_openmedlab.layers.geometry import geometry_of, volume_of

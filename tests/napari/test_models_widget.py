@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LEFT, Desk, FakeBalls
+from napari_desk import LEFT, Desk, FakeBalls
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog
 

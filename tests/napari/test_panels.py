@@ -4,7 +4,7 @@ import json
 from importlib import resources
 
 import numpy as np
-from conftest import LEFT
+from napari_desk import LEFT
 from npe2 import PluginManifest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest

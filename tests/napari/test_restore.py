@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LEFT, SHAPE, Desk
+from napari_desk import LEFT, SHAPE, Desk
 from qtpy.QtTest import QTest
 
 from openmedlab.core import Box, Point
@@ -22,7 +22,7 @@ import numpy as np
 from napari.components import ViewerModel
 from psygnal import emit_queued
 sys.path.insert(0, {here!r})
-from conftest import SHAPE, FakeBalls, offered
+from napari_desk import SHAPE, FakeBalls, offered
 from openmedlab import zoo
 model = FakeBalls("fast")
 zoo.methods = lambda: {{"fast": offered(model)}}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import LEFT
+from napari_desk import LEFT
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
