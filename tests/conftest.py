@@ -39,6 +39,14 @@ class Predictor:
         self.network, self.device, self.version = network, device, version
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_home(tmp_path_factory):
+    """Keep journals, encodings and weights of tests out of the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENMEDLAB_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty home where two tiny networks are all there is."""

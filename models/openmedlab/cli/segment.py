@@ -69,7 +69,7 @@ def segment(
     Coordinates are voxel indices z,y,x, counted from 0; whole numbers are voxel centres.
     """
     from openmedlab.cli.prompts import Given, parse
-    from openmedlab.engine import answer_prompts
+    from openmedlab.engine import answer_prompts, shared_cache
     from openmedlab.io import read_volume
     from openmedlab.io.formats import writable
     from openmedlab.zoo import promptable
@@ -90,6 +90,7 @@ def segment(
             model, volume, session.model_prompts(label), progress=report, cancel=cancel
         )
     manifest = write(session, label, patch, model, report, out)
+    shared_cache().store(model, volume, model.region(volume.geometry, wanted))
     record = describe(session, label, patch, report, out, manifest)
     result(record, _text(record), as_json)
 
