@@ -15,6 +15,7 @@ from openmedlab.core import Region
 SOLID_HU = -350
 AIR_HU = -400
 LUNG_HU = (-960, -450)
+CUT_LUNG_HU = -930
 PURE_AIR_HU = -900
 TABLE_MM = 4.0
 SMALL_HOLE_MM2 = 1500.0
@@ -85,16 +86,16 @@ def _open_lungs(grid: Grid, patient: Mask, air: Mask) -> Mask:
         piece = labels[wide] == number
         shell = ndimage.binary_dilation(piece) & ~piece
         lies_in_body = patient[wide][shell].mean() > 0.5 if shell.any() else False
-        if lies_in_body and _is_lung_like(grid, box, part):
+        if lies_in_body and _is_lung_like(grid, box, part, CUT_LUNG_HU):
             found[box] |= part
     return found
 
 
-def _is_lung_like(grid: Grid, box: tuple[slice, ...], part: Mask) -> bool:
+def _is_lung_like(grid: Grid, box: tuple[slice, ...], part: Mask, lowest: float) -> bool:
     """Whether the median away from the edge is that of lung rather than of gas or stool."""
     inner = ndimage.binary_erosion(part, border_value=1)
     values = grid.image[box][inner if inner.any() else part]
-    return bool(LUNG_HU[0] < np.median(values) < LUNG_HU[1])
+    return bool(lowest < np.median(values) < LUNG_HU[1])
 
 
 def find_cavities(grid: Grid, body: Mask) -> Cavities:
@@ -131,7 +132,8 @@ def _lung_pieces(grid: Grid, air: Mask, body: Mask) -> Mask:
         aside = any(s.start == 0 or s.stop == n for s, n in zip(across, air.shape[1:], strict=True))
         whole = part.sum() >= grid.voxels(WHOLE_LUNG_ML)
         in_place = whole or aside or (ends and (not main or ends & main))
-        if in_place and _is_lung_like(grid, box, part):
+        lowest = CUT_LUNG_HU if ends or aside else LUNG_HU[0]
+        if in_place and _is_lung_like(grid, box, part, lowest):
             kept[number] = True
             main = main or ends
     return kept[labels]

@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from openmedlab.builtin.tissues_grid import Grid, Image, Mask, components
-from openmedlab.builtin.tissues_rays import SAGITTAL, see_through, sight
+from openmedlab.builtin.tissues_rays import AXES, SAGITTAL, see_through, sight
 
 BONE_HU = 140
 THIN_HU = 90
@@ -17,6 +17,7 @@ SURE_HU = 250
 METAL_HU = 2500
 GAS_HU = -250
 SOFT_HU = (-30, 110)
+NERVOUS_HU = (10, 60)
 CREST_HU = (-300, 700)
 SMALLEST_ML = 0.4
 POOL_HU = 700
@@ -118,13 +119,16 @@ def _markers(grid: Grid, cortex: Mask) -> tuple[Mask, Mask]:
     """Tell marrow from what lies around bones by what is seen from there.
 
     From marrow bone is met in nearly every direction. The spinal canal and discs are
-    soft, can be seen through, and are joined with the soft tissue outside.
+    soft, can be seen through, and are joined with the soft tissue outside. Where the
+    volume ends, what is as dense as brain and cord is not taken for marrow.
     """
     soft = grid.smooth(1.5)
     even = (soft > SOFT_HU[0]) & (soft < SOFT_HU[1])
     met, free = sight(grid, cortex, FAR_MM)
     canal = even & see_through(grid, cortex, SAGITTAL_MM, SAGITTAL)
-    closed = (free <= 5) & (met >= 14) & ~see_through(grid, cortex, MIDDLE_MM) & ~canal & ~cortex
+    nervous = (soft > NERVOUS_HU[0]) & (soft < NERVOUS_HU[1]) & (met + free < 2 * len(AXES))
+    closed = (free <= 5) & (met >= 14) & ~see_through(grid, cortex, MIDDLE_MM)
+    closed &= ~(canal | nervous | cortex)
     joined = _joined(grid, cortex, free >= FREE_SIGHT)
     share = _local_share(grid, closed, ~cortex)
     inside = closed & ((share > 0.65) | ~joined)
