@@ -31,7 +31,7 @@ from openmedlab.stunet.resample import resampled_shape
 from openmedlab.stunet.window import importance_map
 
 PATCH = (128, 128, 128)
-SPACING = (1.6, 0.9, 0.9)
+SPACING = (1.6, 0.75, 0.75)
 LIMIT_GB = 6.0
 
 
@@ -84,7 +84,10 @@ def plain(volume: Volume, resize: str) -> np.ndarray:
     else:
         back = [1 / f for f in factors]
         kind = {"order": 1, "mode": "nearest", "grid_mode": True}
-        maps = torch.from_numpy(np.stack([ndimage.zoom(m, back, **kind) for m in maps[0].numpy()]))
+        resized = np.empty((maps.shape[1], *array.shape), np.float32)
+        for number, values in enumerate(maps[0].numpy()):
+            ndimage.zoom(values, back, resized[number], **kind)
+        maps = torch.from_numpy(resized)
     return usual.undo(maps.argmax(0).to(torch.uint8).numpy())
 
 
@@ -109,7 +112,7 @@ WAYS = {
 def run_one(way: str, slices: int, threads: int, out: Path) -> None:
     """Run one way in this process; write labels and figures."""
     torch.set_num_threads(threads)
-    shape = (slices, 320, 213) if slices < 500 else (slices, 512, 512)
+    shape = (slices, 384, 256) if slices < 500 else (slices, 512, 512)
     volume = body(shape, SPACING if slices < 500 else (1.0, 0.8, 0.8))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()

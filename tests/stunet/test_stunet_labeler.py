@@ -110,6 +110,19 @@ def test_progress_counts_the_tiles(network, volume):
     assert progress.timings.infer > 0
 
 
+def test_openvino_gives_the_same_labels(network, volume):
+    pytest.importorskip("openvino")
+    ours, theirs = (
+        label(StuNet(network, plan=PLAN, openvino=on), volume).array for on in (False, True)
+    )
+    assert (ours == theirs).mean() > 0.999
+
+
+def test_the_version_tells_what_changes_answers(network):
+    made = [StuNet(network, openvino=on, mirror=m) for on in (False, True) for m in (False, True)]
+    assert len({labeler.version for labeler in made}) == 4
+
+
 def test_fast_works_at_three_millimetres(network, volume):
     labeler = StuNet(network, plan=PLAN, fast=True)
     assert labeler.plan.spacing == (3.0, 3.0, 3.0)

@@ -118,7 +118,7 @@ class _Targets:
         plan = _plan(params)
         prepared = resample(volume, _spacing(params), plan, CPU)
         image = normalise(prepared.image, plan).numpy()
-        blocks = list(self._blocks(image, patch_size, step_size, mirror))
+        blocks = self._blocks(image, patch_size, step_size, mirror)
         softmax = _softmax(blocks, image.shape)
         labels = np.zeros(volume.shape, np.uint8)
         native = _native(prepared.frame(labels), image.shape, prepared.separate, len(softmax))
@@ -166,11 +166,13 @@ class _Targets:
             "segmentation_fast": fast,
         }
 
-    def _blocks(self, image: Array, patch: list[int], step: float, mirror: bool) -> Any:
+    def _blocks(self, image: Array, patch: list[int], step: float, mirror: bool) -> list[Block]:
         z, y, x = patch
         tiling = Tiling.of(image.shape, (z, y, x), step)
         predictor = Predictor(self._network, CPU, mirror)
-        return stream(tensor(image), tiling, predictor, Progress(), CancelToken())
+        blocks: list[Block] = []
+        stream(tensor(image), tiling, predictor, blocks.append, Progress(), CancelToken())
+        return blocks
 
 
 def _native(out: Array, shape: Any, separate: int | None, classes: int) -> NativeLabels:
@@ -187,14 +189,11 @@ def _layers(softmax: torch.Tensor) -> list[Block]:
     ]
 
 
-def _softmax(blocks: Any, shape: tuple[int, ...]) -> Array:
-    out: Array | None = None
+def _softmax(blocks: list[Block], shape: tuple[int, ...]) -> Array:
+    out = np.zeros((blocks[0].classes, *shape), np.float32)
     for block in blocks:
-        if out is None:
-            out = np.zeros((block.classes, *shape), np.float32)
         for number in range(block.classes):
             out[number][block.region.slices] = block.of_class(number).numpy()
-    assert out is not None
     return out
 
 

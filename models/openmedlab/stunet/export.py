@@ -6,7 +6,7 @@ neither the maps nor more than one resized class exist at any time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from openmedlab.stunet.window import Block, region_of
 
 Labels = npt.NDArray[np.unsignedinteger]
 SLACK = 1e-6
+BAND = 32
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,30 @@ class AxisMap:
         """Return the rows whose lowest sample is one of these."""
         low, high = np.searchsorted(self.first, (start, stop))
         return slice(int(low), int(high))
+
+    def bands(
+        self, samples: Tensor, axis: int, rows: slice, start: int
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Interpolate some rows along one axis of a (z, y, x) block, a few at a time.
+
+        Parameters
+        ----------
+        samples
+            The first one along ``axis`` has the number ``start``.
+        axis, rows, start
+            Which axis, which rows of it.
+
+        Yields
+        ------
+        slice, Tensor
+            Which of the ``rows`` (from 0), and their values.
+        """
+        for low in range(rows.start, rows.stop, BAND):
+            high = min(low + BAND, rows.stop)
+            first, stop = int(self.first[low]), int(self.last[high - 1]) + 1
+            needed = samples.narrow(axis, first - start, stop - first)
+            band = apply(self.matrix[low:high, first:stop], needed, axis)
+            yield slice(low - rows.start, high - rows.start), band
 
 
 class NativeLabels:
@@ -105,56 +130,33 @@ class NativeLabels:
             self._above = [torch.cat(planes, 1) for planes in self._below]
             self._below = [[] for _ in range(block.classes)]
             self._before = []
-        source = self._source(block.region)
         target = region_of(
             *(
                 slice(m.ready(part.start), m.ready(part.stop))
                 for m, part in zip(self._maps, block.region.slices, strict=True)
             )
         )
+        contest = self._contest(block, target)
+        before, height = [], block.region.shape[1]
+        for number in range(block.classes):
+            samples = self._assembled(block, number)
+            contest.enter(number, samples)
+            before.append(samples[:, -1:].clone())
+            self._below[number].append(samples[-1:, -height:].clone())
+        self._before = before
         if target:
-            self._write(target, self._largest(block, source, target))
-        self._remember(block)
+            area = target.shifted(m.start for m in self._maps)
+            self._out[area.slices] = self._keep[contest.labels.cpu().numpy()]
+            self._finished(area)
 
-    def _largest(self, block: Block, source: Region, target: Region) -> Tensor:
-        """Return the class of highest probability, uint8 of ``target``'s shape."""
+    def _contest(self, block: Block, target: Region) -> _Contest:
         bound = _corners(self._assembled(block, 0), torch.minimum)
         for number in range(1, block.classes):
             corners = _corners(self._assembled(block, number), torch.minimum)
             torch.maximum(bound, corners, out=bound)
-        bound -= SLACK
-        best = torch.zeros(target.shape, device=bound.device)
-        labels = torch.zeros(target.shape, dtype=torch.uint8, device=bound.device)
-        for number in range(block.classes):
-            samples = self._assembled(block, number)
-            cells = _box(_corners(samples, torch.maximum) >= bound)
-            if cells is None:
-                continue
-            area, values = self._interpolated(samples, cells, source, target)
-            inside = area.relative_to(target).slices
-            better = values > best[inside]
-            torch.maximum(best[inside], values, out=best[inside])
-            labels[inside].masked_fill_(better, number)
-        return labels
-
-    def _interpolated(
-        self, samples: Tensor, cells: Region, source: Region, target: Region
-    ) -> tuple[Region, Tensor]:
-        """Return the native part of ``target`` that lies in some cells, and its values."""
-        used = cells.union(cells.shifted((1, 1, 1))).clipped(samples.shape)
-        part = used.shifted(source.start)
-        rows = (
-            m.rows(low, high if high == end else high - 1)
-            for m, low, high, end in zip(
-                self._maps, part.start, part.stop, source.stop, strict=True
-            )
-        )
-        area = region_of(*rows).intersection(target)
-        values = samples[used.slices]
-        for axis in (2, 1, 0):
-            matrix = self._maps[axis].matrix[area.slices[axis], part.slices[axis]]
-            values = apply(matrix, values, axis)
-        return area, values
+        z, y, x = block.region.start
+        source = Region((z - bool(self._above), y - bool(self._before), x), block.region.stop)
+        return _Contest(self._maps, source, target, bound - SLACK)
 
     def _assembled(self, block: Block, number: int) -> Tensor:
         """Return a class of the block with the plane above it and the row before it."""
@@ -166,24 +168,53 @@ class NativeLabels:
             samples = torch.cat([self._before[number], samples], 1)
         return samples
 
-    def _source(self, region: Region) -> Region:
-        """Return what `_assembled` covers."""
-        z, y, x = region.start
-        return Region((z - bool(self._above), y - bool(self._before), x), region.stop)
 
-    def _remember(self, block: Block) -> None:
-        """Keep the last plane and row of every class for the blocks to come."""
-        before = []
-        for number in range(block.classes):
-            samples = self._assembled(block, number)
-            before.append(samples[:, -1:].clone())
-            self._below[number].append(block.of_class(number)[-1:].clone())
-        self._before = before
+class _Contest:
+    """The running maximum over one native region.
 
-    def _write(self, target: Region, labels: Tensor) -> None:
-        area = target.shifted(m.start for m in self._maps)
-        self._out[area.slices] = self._keep[labels.cpu().numpy()]
-        self._finished(area)
+    Parameters
+    ----------
+    maps
+        One per axis.
+    source, target
+        The samples that classes enter with, and the native region they compete for.
+    bound
+        For every cell of the source a value that the winner inside reaches: the largest
+        that any class has at all eight corners.
+    """
+
+    def __init__(self, maps: list[AxisMap], source: Region, target: Region, bound: Tensor) -> None:
+        self._maps, self._source, self._target, self._bound = maps, source, target, bound
+        self._best = torch.zeros(target.shape, device=bound.device)
+        self.labels = torch.zeros(target.shape, dtype=torch.uint8, device=bound.device)
+
+    def enter(self, number: int, samples: Tensor) -> None:
+        """Let a class take the voxels where it is larger than all before it."""
+        cells = _box(_corners(samples, torch.maximum) >= self._bound)
+        if cells is None:
+            return
+        used = cells.union(cells.shifted((1, 1, 1))).clipped(samples.shape)
+        part = used.shifted(self._source.start)
+        rows = (
+            m.rows(s.start, s.stop if s.stop == end else s.stop - 1)
+            for m, s, end in zip(self._maps, part.slices, self._source.stop, strict=True)
+        )
+        area = region_of(*rows).intersection(self._target)
+        if not area:
+            return
+        values = samples[used.slices]
+        *others, last = sorted(range(3), key=lambda k: area.shape[k] / used.shape[k])
+        for axis in others:
+            bands = self._maps[axis].bands(values, axis, area.slices[axis], part.start[axis])
+            values = torch.cat([band for _, band in bands], axis)
+        inside = area.relative_to(self._target).slices
+        best, labels = self._best[inside], self.labels[inside]
+        for span, band in self._maps[last].bands(values, last, area.slices[last], part.start[last]):
+            own = best.narrow(last, span.start, span.stop - span.start)
+            mine = labels.narrow(last, span.start, span.stop - span.start)
+            better = (band > own).view(torch.uint8)
+            torch.maximum(own, band, out=own)
+            torch.maximum(mine, better.mul_(number), out=mine)  # numbers ascend
 
 
 def _corners(samples: Tensor, extreme: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -196,11 +227,15 @@ def _corners(samples: Tensor, extreme: Callable[[Tensor, Tensor], Tensor]) -> Te
 
 def _box(mask: Tensor) -> Region | None:
     """Return the bounding region of the true cells."""
-    bounds = []
-    for axis in range(3):
-        hit = mask.any((axis + 1) % 3, True).any((axis + 2) % 3, True).flatten().nonzero()
-        if not len(hit):
-            return None
-        bounds.append((int(hit[0]), int(hit[-1]) + 1))
-    (z0, z1), (y0, y1), (x0, x1) = bounds
-    return Region((z0, y0, x0), (z1, y1, x1))
+    lines = mask.view(torch.uint8).amax(2)
+    z, y = _extent(lines.amax(1)), _extent(lines.amax(0))
+    if z is None or y is None:
+        return None
+    x = _extent(mask[z, y].view(torch.uint8).amax((0, 1)))
+    assert x is not None
+    return region_of(z, y, x)
+
+
+def _extent(hits: Tensor) -> slice | None:
+    found = hits.nonzero()
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else None

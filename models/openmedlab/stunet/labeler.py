@@ -56,7 +56,7 @@ class StuNet:
     ) -> None:
         self._device = torch.device(device)
         if openvino is None:
-            openvino = self._device.type == "cpu" and cpu.available()
+            openvino = self._device.type == "cpu" and cpu.usable(network)
         self._openvino = openvino
         batch = 2 if self._device.type == "cuda" else 1
         self._predictor = Predictor(network, self._device, mirror, batch, openvino)

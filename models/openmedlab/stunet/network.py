@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +109,7 @@ class StuNetwork(nn.Module):
             _stage(size.blocks, 2 * shallow, shallow, (1, 1, 1)) for _, shallow in rising
         )
         self.seg_outputs = nn.ModuleList(nn.Conv3d(shallow, outputs, 1) for _, shallow in rising)
-        self.divisor = _factors([prod(axis) for axis in zip(*steps, strict=True)])
+        self.strides = steps
 
     def decoded(self, x: Tensor) -> list[Tensor]:
         """Return the decoder's feature maps, coarsest first; the last has the image's grid."""

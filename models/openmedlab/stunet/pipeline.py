@@ -134,9 +134,7 @@ class Pipeline:
             return body is None or body.touches(region.shifted(domain.start))
 
         tiling = Tiling.of(image.shape, plan.patch)
-        for block in stream(image, tiling, self.predictor, self.progress, self.cancel, wanted):
-            with self.progress.stage("write"):
-                native.put(block)
+        stream(image, tiling, self.predictor, native.put, self.progress, self.cancel, wanted)
 
     def _prepared(self, plan: Plan) -> tuple[Prepared, Body | None]:
         with self.progress.stage("prepare"):

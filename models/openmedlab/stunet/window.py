@@ -238,11 +238,12 @@ def stream(
     image: Tensor,
     tiling: Tiling,
     predictor: Predictor,
+    finished: Callable[[Block], None],
     progress: Progress,
     cancel: CancelToken,
     wanted: Callable[[Region], bool] = lambda _: True,
-) -> Iterator[Block]:
-    """Yield the averaged class probabilities of a volume, block by block.
+) -> None:
+    """Average class probabilities over the tiles of a volume, block by block.
 
     Parameters
     ----------
@@ -252,15 +253,13 @@ def stream(
         Its tiles.
     predictor
         Runs the network.
+    finished
+        Called with blocks in the order of `Tiling.pencils`; together they cover the volume
+        once. A block's memory is free again when the call returns.
     progress, cancel
         Told of and asked after every batch of tiles.
     wanted
         Whether a tile's region is worth a look; else it counts as background.
-
-    Yields
-    ------
-    Block
-        Pencils in the order of `Tiling.pencils`; together they cover the volume once.
     """
     half = image.device.type == "cuda"
     dtype = torch.float16 if half else torch.float32
@@ -279,7 +278,8 @@ def stream(
             with progress.stage("infer"):
                 _predict(image, group, predictor, frontier)
             done += len(group)
-        yield frontier.take(pencil)
+        with progress.stage("write"):
+            finished(frontier.take(pencil))
     progress.report(total, total, "tiles done")
 
 
