@@ -55,6 +55,13 @@ def test_labels_come_with_names_codes_and_the_volumes_grid(network, volume):
     np.testing.assert_array_equal(found.array, label(labeler, volume).array)
 
 
+def test_a_network_of_other_classes_does_not_borrow_names(volume):
+    other = StuNetwork(Size(1, (4, 4, 4, 4, 4, 4)), outputs=10)
+    labeler = StuNet(other, plan=PLAN)
+    assert labeler.classes[9] == "class_9"
+    assert labeler.named(np.zeros(volume.shape, np.uint8), volume).labels[1].code == ""
+
+
 def test_orientation_of_the_file_does_not_matter(network, volume):
     labeler = StuNet(network, plan=PLAN)
     turned = volume.geometry.reorientation("LIA")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import torch
 
-from openmedlab.core import CancelToken, InputError, LabelVolume, Progress, Region, Volume
+from openmedlab.core import CancelToken, InputError, Label, LabelVolume, Progress, Region, Volume
 from openmedlab.stunet import cpu
 from openmedlab.stunet.export import Labels
 from openmedlab.stunet.network import SIZES, StuNetwork
@@ -83,10 +83,7 @@ class StuNet:
     @property
     def classes(self) -> Mapping[int, str]:
         """Names by label number."""
-        known = {number: s.name for number, s in structures().items()}
-        if self._predictor.classes == len(known) + 1:
-            return known
-        return {number: f"class_{number}" for number in range(1, self._predictor.classes)}
+        return {number: label.name for number, label in self._labels.items()}
 
     def label(
         self,
@@ -110,8 +107,13 @@ class StuNet:
 
     def named(self, labels: Labels, volume: Volume) -> LabelVolume:
         """Return labels with their geometry, names, colours and codes."""
-        meaning = {n: s.label for n, s in structures().items() if n in self.classes}
-        return LabelVolume(labels, volume.geometry, meaning, volume.name, self.name)
+        return LabelVolume(labels, volume.geometry, self._labels, volume.name, self.name)
+
+    @property
+    def _labels(self) -> Mapping[int, Label]:
+        if self._predictor.classes == len(structures()) + 1:
+            return {number: s.label for number, s in structures().items()}
+        return {n: Label(f"class_{n}") for n in range(1, self._predictor.classes)}
 
     def label_into(
         self,
