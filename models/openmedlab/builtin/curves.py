@@ -16,12 +16,26 @@ import numpy as np
 from openmedlab.builtin.evidence import Evidence
 from openmedlab.builtin.grid import Float
 
+CALIBRATED_ON = frozenset(
+    {
+        "ct_abdpelvis_ts",
+        "ct_headneck_okbp_004",
+        "ct_headneck_okbp_060",
+        "ct_headneck_okbp_286",
+        "ct_limb_sts_001",
+        "ct_lumbar_tpt",
+        "ct_thorax_aorta_ts",
+        "mr_brain_pyr_brain1",
+        "mr_brain_vxm_aseg",
+        "mr_limb_sts_001",
+    }
+)
 Curves = dict[str, tuple[list[float], list[float]]]
 
 
 @cache
 def load() -> dict[str, Curves]:
-    """Return the curves by situation (``"box"``, ``"extreme"``, ``"click"``, ``"next"``)."""
+    """Return the curves by situation (``"box"``, ``"extreme"``, ``"click"``, ``"add"`` ...)."""
     text = files("openmedlab.builtin").joinpath("curves.json").read_text(encoding="utf-8")
     found: dict[str, Curves] = json.loads(text)
     return found

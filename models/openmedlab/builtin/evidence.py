@@ -75,6 +75,7 @@ def in_box(view: View, box: Region, core: Mask | None) -> tuple[Evidence, Mask]:
         "path ratio": np.log((near + 1e-3) / (far + 1e-3)),
         "grey": np.abs(view.image - np.median(view.image[seeds])),
         "grey around": np.abs(view.around - np.median(view.around[seeds])),
+        "texture": np.abs(view.texture - np.median(view.texture[seeds])),
         "edge": view.edges,
         "size": view.full(np.log(size)),
     }, inside
@@ -119,6 +120,7 @@ def around_click(view: View, seeds: Mask, reach: float) -> Evidence:
         "tolerance around": _tolerance(blurred, seeds),
         "path": np.log(path + 0.02),
         "path ratio": np.log((path + 0.02) / (out + 0.02)),
+        "texture": np.abs(view.texture - np.median(view.texture[seeds])),
         "edge": view.edges,
         "likeness": view.log_ratio(weight * (grey < 0.3), 1 - weight * 0.5),
         "reach": view.full(np.log(reach)),
@@ -189,6 +191,7 @@ def after_click(
         "own path ratio": np.log((own + 0.02) / (other + 0.02)),
         "others": _log_ratio_to(view, marks == -sign, distance, small),
         "friends": _log_ratio_to(view, marks == sign, distance, small),
+        "texture": np.abs(view.texture - np.median(view.texture[seeds])),
         "edge": view.edges,
         "reach": view.full(np.log(reach)),
         "box": sign * outer,

@@ -30,6 +30,8 @@ class Step:
         Voxels fixed by them.
     box
         Where the object was said to be, by a 3D box or extreme points.
+    corrected
+        Whether a prompt has changed the first mask.
     belief
         Probabilities on a coarse grid; None before the first prompt.
     region, mask
@@ -39,6 +41,7 @@ class Step:
     prompts: tuple[Prompt, ...] = ()
     marks: Marks = field(default_factory=Marks)
     box: Region | None = None
+    corrected: bool = False
     belief: Belief | None = None
     region: Region = NOWHERE
     mask: Mask = field(default_factory=lambda: np.zeros((0, 0, 0), bool))
@@ -69,7 +72,7 @@ class Step:
     # -------------------------------------------------------------- openings
     def _boxed(self, scene: Scene, box: Region, extreme: Voxels | None) -> Step:
         belief = steps.from_box(scene, box, self.marks, extreme)
-        return replace(self, box=box)._drawn(belief)
+        return replace(self, box=box, corrected=False)._drawn(belief)
 
     def _sliced(self, scene: Scene, box: Region, axis: int) -> Step:
         """Segment the slice a flat box lies on, then grow along the other axis from there."""
@@ -119,8 +122,10 @@ class Step:
         view = steps.focus(scene, object_, self.marks, self.box, slack)
         share = view.grid.coarsen(_placed(self.mask, self.region, view.grid.region))
         before = Belief(view.grid, agreed(self.belief.on(view.grid), share))
-        after = steps.after(scene, view, before.chance, self.marks, wrong, positive, self.box)
-        return replace(self, belief=after)._redrawn(before)
+        after = steps.after(
+            scene, view, before.chance, self.marks, wrong, positive, self.box, not self.corrected
+        )
+        return replace(self, belief=after, corrected=True)._redrawn(before)
 
     def _differs(self, voxels: Voxels, positive: bool) -> npt.NDArray[np.bool_]:
         local = voxels - np.asarray(self.region.start)

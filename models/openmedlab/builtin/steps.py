@@ -98,6 +98,7 @@ def after(
     voxels: Voxels,
     positive: bool,
     box: Region | None,
+    early: bool,
 ) -> Belief:
     """Return what to believe once ``voxels`` are known to be ``positive``.
 
@@ -107,11 +108,15 @@ def after(
         Where to look, and what was believed there before.
     marks
         All that the prompts said, ``voxels`` included.
+    early
+        Whether this is the first correction.
     """
     seeds = seeds_on(view, voxels)
     signs = marks.on(view.grid)
     found = evidence.after_click(view, chance, np.where(seeds, 0, signs), seeds, positive, box)
-    side = chance_of(curves.odds("next", found))
+    side = chance_of(
+        curves.odds(f"{'early ' if early else ''}{'add' if positive else 'cut'}", found)
+    )
     return settled(view, centred(side if positive else 1 - side, 0.3, 0.5), signs)
 
 

@@ -28,6 +28,8 @@ class View:
         `image` blurred, the grey value of the surroundings.
     edges
         Gradient magnitude of `image` per cell.
+    texture
+        Standard deviation of `image` in the surroundings.
     """
 
     scene: Scene
@@ -35,6 +37,7 @@ class View:
     image: Float = field(init=False)
     around: Float = field(init=False)
     edges: Float = field(init=False)
+    texture: Float = field(init=False)
 
     def __post_init__(self) -> None:
         from scipy import ndimage as ndi
@@ -44,6 +47,8 @@ class View:
         self.image = ndi.gaussian_filter(_ranked(raw), 0.4)
         self.around = ndi.gaussian_filter(self.image, 1.5)
         self.edges = ndi.gaussian_gradient_magnitude(self.image, 0.7)
+        square = ndi.gaussian_filter(self.image**2, 1.5)
+        self.texture = np.sqrt(np.maximum(square - self.around**2, 0))
         bins = [
             np.minimum((f * BINS).astype(np.intp), BINS - 1)
             for f in (self.image, ndi.gaussian_filter(self.image, 1.0))
@@ -84,8 +89,10 @@ class View:
         self.scene.check()
         if not mask.any():
             return self.full(1e3)
-        search = MCP_Geometric(cost, sampling=tuple(self.spacing), fully_connected=False)
-        costs, _ = search.find_costs(np.argwhere(mask).tolist())
+        search = MCP_Geometric(
+            np.where(mask, 0, cost), sampling=tuple(self.spacing), fully_connected=False
+        )
+        costs, _ = search.find_costs(_one_of_each_part(mask))
         return np.asarray(costs, np.float32)
 
     def path(self, start: tuple[int, ...], end: tuple[int, ...], cost: Float) -> Mask:
@@ -114,6 +121,15 @@ class View:
             logs.append(np.log(smooth / smooth.sum()))
         ratio = np.clip(logs[0] - logs[1], -LIMIT, LIMIT).astype(np.float32)
         return np.asarray(ratio.ravel()[self._index], np.float32)
+
+
+def _one_of_each_part(mask: Mask) -> list[tuple[int, ...]]:
+    from scipy import ndimage as ndi
+
+    parts, _ = ndi.label(mask)
+    numbers, first = np.unique(parts, return_index=True)
+    places = np.stack(np.unravel_index(first[numbers > 0], mask.shape), axis=1)
+    return [tuple(place) for place in places.tolist()]
 
 
 def _ranked(raw: Float) -> Float:
