@@ -193,7 +193,7 @@ def _softmax(blocks: list[Block], shape: tuple[int, ...]) -> Array:
     out = np.zeros((blocks[0].classes, *shape), np.float32)
     for block in blocks:
         for number in range(block.classes):
-            out[number][block.region.slices] = block.of_class(number).numpy()
+            block.copy_class(number, torch.from_numpy(out[number][block.region.slices]))
     return out
 
 

@@ -136,10 +136,14 @@ class NativeLabels:
                 for m, part in zip(self._maps, block.region.slices, strict=True)
             )
         )
-        contest = self._contest(block, target)
+        z, y, x = block.region.start
+        source = Region((z - bool(self._above), y - bool(self._before), x), block.region.stop)
+        samples = torch.empty(source.shape, device=block.device)
+        bound = self._bound(block, samples)
+        contest = _Contest(self._maps, source, target, bound - SLACK)
         before, height = [], block.region.shape[1]
         for number in range(block.classes):
-            samples = self._assembled(block, number)
+            self._assemble(block, number, samples)
             contest.enter(number, samples)
             before.append(samples[:, -1:].clone())
             self._below[number].append(samples[-1:, -height:].clone())
@@ -149,24 +153,23 @@ class NativeLabels:
             self._out[area.slices] = self._keep[contest.labels.cpu().numpy()]
             self._finished(area)
 
-    def _contest(self, block: Block, target: Region) -> _Contest:
-        bound = _corners(self._assembled(block, 0), torch.minimum)
-        for number in range(1, block.classes):
-            corners = _corners(self._assembled(block, number), torch.minimum)
-            torch.maximum(bound, corners, out=bound)
-        z, y, x = block.region.start
-        source = Region((z - bool(self._above), y - bool(self._before), x), block.region.stop)
-        return _Contest(self._maps, source, target, bound - SLACK)
+    def _bound(self, block: Block, samples: Tensor) -> Tensor:
+        """Return for every cell the largest value that any class has at all its corners."""
+        bound = torch.zeros(1, device=block.device)
+        for number in range(block.classes):
+            self._assemble(block, number, samples)
+            bound = torch.maximum(bound, _corners(samples, torch.minimum))
+        return bound
 
-    def _assembled(self, block: Block, number: int) -> Tensor:
-        """Return a class of the block with the plane above it and the row before it."""
-        samples = block.of_class(number)
-        if self._above:
-            _, y, x = block.region.slices
-            samples = torch.cat([self._above[number][:, y, x], samples], 0)
-        if self._before:
-            samples = torch.cat([self._before[number], samples], 1)
-        return samples
+    def _assemble(self, block: Block, number: int, out: Tensor) -> None:
+        """Put a class of the block, the plane above it and the row before it into ``out``."""
+        _, y, x = block.region.slices
+        above, before = bool(self._above), bool(self._before)
+        block.copy_class(number, out[above:, before:])
+        if above:
+            out[:1, before:] = self._above[number][:, y, x]
+        if before:
+            out[:, :1] = self._before[number]
 
 
 class _Contest:

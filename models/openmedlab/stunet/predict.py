@@ -57,8 +57,8 @@ class Predictor:
         """Yield what `probabilities` takes, (B, F, z, y, x), one for every mirrored view."""
         for axes in self.views:
             with autocast(self.device):
-                found = self._features(tiles.flip(axes))
-            yield found.flip(axes)
+                found = self._features(tiles.flip(axes) if axes else tiles)
+            yield found.flip(axes) if axes else found
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Return one view's share of the class probabilities, (F, ...) -> (classes, ...)."""

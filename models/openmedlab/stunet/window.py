@@ -146,12 +146,18 @@ class Block:
     def __init__(self, region: Region, rows: list[list[Tensor]]) -> None:
         self.region = region
         self.classes = len(rows[0][0])
+        self.device = rows[0][0].device
         self._rows = rows
 
-    def of_class(self, number: int) -> Tensor:
-        """Return the float32 (z, y, x) probabilities of one class."""
-        rows = [torch.cat([part[number] for part in row], 1) for row in self._rows]
-        return torch.cat(rows, 0).float()
+    def copy_class(self, number: int, out: Tensor) -> None:
+        """Copy the probabilities of one class into a (z, y, x) tensor of the region's shape."""
+        z = 0
+        for row in self._rows:
+            y, depth = 0, row[0].shape[1]
+            for part in row:
+                out[z : z + depth, y : y + part.shape[2]] = part[number]
+                y += part.shape[2]
+            z += depth
 
 
 class Frontier:
