@@ -117,5 +117,5 @@ def test_corrective_clicks_help_on_the_phantom():
         firsts.append(case.dice[0])
         lasts.append(case.dice[-1])
     assert len(firsts) > 5
-    assert np.mean(firsts) > 0.7
+    assert np.mean(firsts) > 0.6
     assert np.mean(lasts) > np.mean(firsts)

@@ -185,7 +185,7 @@ def test_cancelling_between_prompts_stops_it(scene):
         method.predict(encoding, prompts, None, progress, cancel)
 
 
-def test_times_and_progress_are_reported(scene):
+def test_progress_is_reported(scene):
     volume, _ = scene
     seen = []
     progress = Progress(lambda *report: seen.append(report))
@@ -193,7 +193,6 @@ def test_times_and_progress_are_reported(scene):
     region = method.region(volume.geometry, [Point((16, 24, 28))])
     encoding = method.encode(volume, region, progress, CancelToken())
     method.predict(encoding, [Point((16, 24, 28))], None, progress, CancelToken())
-    assert progress.timings.infer > 0
     assert seen[-1][0] == seen[-1][1]
 
 

@@ -127,6 +127,16 @@ def test_the_newest_of_two_contradicting_clicks_wins():
     assert outside.tolist() == [[1, 1, 1]]
 
 
+def test_a_brushed_mask_overrules_earlier_clicks_but_not_later_ones():
+    mask = np.zeros((3, 3, 3), bool)
+    mask[0] = True
+    brushed = MaskPrompt.from_array(mask)
+    clicks = [Point((0, 0, 0)), Point((2, 2, 2)), Point((0, 1, 1), False), Point((5, 5, 5), False)]
+    inside, outside = hard_voxels([*clicks, brushed, Point((2, 0, 0))])
+    assert inside.tolist() == [[0, 0, 0], [2, 0, 0]]
+    assert outside.tolist() == [[5, 5, 5]]
+
+
 def test_translation_says_what_was_given():
     six = ExtremePoints(((0, 3, 3), (5, 3, 3), (3, 0, 3), (3, 7, 3), (3, 3, 0), (3, 3, 6)))
     out, words = translate([six], {"box", "point"})

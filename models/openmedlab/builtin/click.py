@@ -20,6 +20,7 @@ from openmedlab.core import (
     PromptError,
     Region,
     Volume,
+    pin,
 )
 from openmedlab.core.contracts import PromptList
 
@@ -54,12 +55,11 @@ class ClickSegmenter:
         self, volume: Volume, region: Region, progress: Progress, cancel: CancelToken
     ) -> Encoding:
         """Read the crop; nothing of it is copied where the volume is in memory."""
-        with progress.stage("prepare"):
-            cancel.check()
-            progress.report(0, 1, "reading the surroundings")
-            image = volume.read(region)
-            kept = image.nbytes if not isinstance(volume.array, np.ndarray) else 0
-            progress.report(1, 1, "reading the surroundings")
+        cancel.check()
+        progress.report(0, 1, "reading the surroundings")
+        image = volume.read(region)
+        kept = image.nbytes if not isinstance(volume.array, np.ndarray) else 0
+        progress.report(1, 1, "reading the surroundings")
         return Encoding(region, Scene(image, volume.geometry.spacing), kept)
 
     def predict(
@@ -79,20 +79,19 @@ class ClickSegmenter:
         Cancelled
             ``cancel`` was raised; it is looked at between and within the steps.
         """
-        with progress.stage("infer"):
-            scene = replace(encoding.data, check=cancel.check)
-            order = _opening_first(prompts)
-            step = _resumed(previous, encoding.region, order)
-            for count in range(len(step.prompts), len(order)):
-                cancel.check()
-                progress.report(count, len(order), f"following the {order[count].kind}")
-                step = step.take(scene, encoding.region, order[count])
-            progress.report(len(order), len(order), "done")
-            logits = np.where(step.mask, np.float32(SURE), np.float32(-SURE))
+        scene = replace(encoding.data, check=cancel.check)
+        order = _opening_first(prompts)
+        step = _resumed(previous, encoding.region, order)
+        for count in range(len(step.prompts), len(order)):
+            cancel.check()
+            progress.report(count, len(order), f"following the {order[count].kind}")
+            step = step.take(scene, encoding.region, order[count])
+        progress.report(len(order), len(order), "done")
+        logits = np.where(step.mask, np.float32(SURE), np.float32(-SURE))
         place = step.region.shifted(encoding.region.start)
-        return LogitsPatch(
-            place, logits, self.name, tuple(p.kind for p in prompts), (encoding.region, step)
-        )
+        given = tuple(p.kind for p in prompts)
+        patch = LogitsPatch(place, logits, self.name, given, (encoding.region, step))
+        return pin(patch, prompts)
 
     def warm_up(self) -> None:
         """Segment a ball once, so that the libraries are loaded."""

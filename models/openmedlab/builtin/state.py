@@ -75,13 +75,16 @@ class Step:
         return replace(self, box=box, corrected=False)._drawn(belief)
 
     def _sliced(self, scene: Scene, box: Region, axis: int) -> Step:
-        """Segment the slice a flat box lies on, then grow along the other axis from there."""
-        flat = steps.from_box(scene, box, self.marks, None)
-        region, mask = _rendered(flat, self.marks)
+        """Segment the slice a flat box lies on, and a box about as deep as it is wide around it."""
+        region, mask = _rendered(steps.from_box(scene, box, self.marks, None), self.marks)
+        side = np.asarray(box.shape) * scene.spacing
+        half = np.sqrt(np.prod(np.delete(side, axis))) / 2
+        margin = np.zeros(3, int)
+        margin[axis] = max(round(half / scene.spacing[axis]), 1)
+        deep = box.padded(margin.tolist()).clipped(scene.image.shape)
+        grown = self._drawn(steps.from_box(scene, deep, self.marks, None))
         if not mask.any():
-            raise PromptError("Nothing stands out in the box; draw it closer around the object.")
-        voxels = np.argwhere(mask) + region.start
-        grown = self._drawn(steps.from_click(scene, voxels, self.marks))
+            return grown
         whole = grown.region.union(region)
         solid = _placed(grown.mask, grown.region, whole)
         on_slice = Region.whole(whole.shape).intersection(region.relative_to(whole))

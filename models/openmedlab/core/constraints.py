@@ -10,11 +10,12 @@ import numpy.typing as npt
 from openmedlab.core.contracts import LogitsPatch, PromptList
 from openmedlab.core.errors import PromptError
 from openmedlab.core.geometry import Geometry
-from openmedlab.core.prompts import ExtremePoints, Lasso, Point, Prompt, Scribble
+from openmedlab.core.prompts import ExtremePoints, Lasso, MaskPrompt, Point, Prompt, Scribble
 from openmedlab.core.region import Region
 from openmedlab.core.translate import lasso_voxels
 
 Voxels = npt.NDArray[np.int64]
+Verdict = dict[tuple[int, int, int], bool]
 CERTAIN = 1.0
 
 
@@ -30,15 +31,30 @@ def hard_voxels(prompts: PromptList) -> tuple[Voxels, Voxels]:
     """Return the voxels that must be inside and those that must be outside, (N, 3) each.
 
     Points, scribbles, the inside of lassos and extreme points count. Where prompts
-    contradict each other the newest (last) wins.
+    contradict each other the newest (last) wins; a mask overrules the clicks before it
+    that it contradicts.
     """
-    verdict: dict[tuple[int, int, int], bool] = {}
+    verdict: Verdict = {}
     for prompt in prompts:
+        if isinstance(prompt, MaskPrompt):
+            verdict = _agreeing(verdict, prompt)
         for voxel in _facts(prompt).tolist():
             verdict[(voxel[0], voxel[1], voxel[2])] = bool(getattr(prompt, "positive", True))
     inside = [v for v, positive in verdict.items() if positive]
     outside = [v for v, positive in verdict.items() if not positive]
     return np.array(inside, np.int64).reshape(-1, 3), np.array(outside, np.int64).reshape(-1, 3)
+
+
+def _agreeing(verdict: Verdict, prompt: MaskPrompt) -> Verdict:
+    """Return the part of ``verdict`` that a mask does not contradict."""
+    mask, box = prompt.array(), prompt.region
+    kept = {}
+    for voxel, positive in verdict.items():
+        spot = Region.around([voxel])
+        inside = box.contains(spot) and bool(mask[spot.relative_to(box).slices])
+        if inside == positive:
+            kept[voxel] = positive
+    return kept
 
 
 def _facts(prompt: Prompt) -> Voxels:
