@@ -36,7 +36,7 @@ class ClickSegmenter:
     """
 
     name = "builtin"
-    version = "1"
+    version = "2"
     capabilities = Capabilities(
         frozenset({"point", "box", "scribble", "lasso", "extreme points", "mask"})
     )
