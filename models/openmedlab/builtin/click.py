@@ -36,7 +36,7 @@ class ClickSegmenter:
     """
 
     name = "builtin"
-    version = "2"
+    version = "1"
     capabilities = Capabilities(
         frozenset({"point", "box", "scribble", "lasso", "extreme points", "mask"})
     )

@@ -35,7 +35,7 @@ Curves = dict[str, tuple[list[float], list[float]]]
 
 @cache
 def load() -> dict[str, Curves]:
-    """Return the curves by situation: ``"box"``, ``"box again"``, ``"early add"``, ``"cut"`` ..."""
+    """Return the curves by situation (``"box"``, ``"extreme"``, ``"click"``, ``"add"`` ...)."""
     text = files("openmedlab.builtin").joinpath("curves.json").read_text(encoding="utf-8")
     found: dict[str, Curves] = json.loads(text)
     return found

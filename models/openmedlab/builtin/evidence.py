@@ -64,7 +64,6 @@ def in_box(view: View, box: Region, core: Mask | None) -> tuple[Evidence, Mask]:
         "belief": logit(chance),
         "belief around": logit(ndi.gaussian_filter(chance, 1.5)),
         "likeness": ratio,
-        "sharp likeness": _sharpened(ratio, chance, inside),
         "likeness of core": first,
         "radius": radii[2],
         "middle radius": radii[1],
@@ -197,66 +196,6 @@ def after_click(
         "reach": view.full(np.log(reach)),
         "box": sign * outer,
     }
-
-
-# ------------------------------------------------------------------ a second look
-def second_look(
-    view: View, chance: Float, marks: npt.NDArray[np.int8], box: Region | None
-) -> Evidence:
-    """Measure again what speaks for the object, now that its size and grey values are known.
-
-    ``chance`` is what the first look said; the rest is as in `after_click`.
-    """
-    from scipy import ndimage as ndi
-
-    inside = (chance > 0.5) | (marks > 0)
-    cell = float(np.prod(view.spacing))
-    size = float(np.cbrt(inside.sum() * cell)) or float(view.spacing.max())
-    within, beyond = view.depth(inside), view.depth(~inside)
-    close = np.exp(-beyond / np.float32(0.4 * size))
-    ratio = view.log_ratio(chance * inside, (1 - chance) * close)
-    share = ndi.gaussian_filter(chance, 2.0) + 1e-3
-    own = ndi.gaussian_filter(chance * view.image, 2.0) / share
-    other = ndi.gaussian_filter((1 - chance) * view.image, 2.0) / (1.002 - share)
-    core = ((chance > 0.85) & inside) | (marks > 0)
-    if not core.any():
-        core = chance >= chance.max()
-    rest = (chance < 0.1) | (marks < 0)
-    if not rest.any():
-        rest = chance <= chance.min()
-    barrier = 0.03 + np.minimum(view.edges, 0.5)
-    near = view.geodesic(core, barrier + 0.1 * np.clip(-ratio, 0, 4)) / size
-    far = view.geodesic(rest, barrier + 0.1 * np.clip(ratio, 0, 4)) / size
-    return {
-        "belief": logit(chance),
-        "belief around": logit(ndi.gaussian_filter(chance, 1.5)),
-        "likeness": ratio,
-        "sharp likeness": _sharpened(ratio, chance, close > 0.2),
-        "local likeness": np.abs(view.image - other) - np.abs(view.image - own),
-        "path ratio": np.log((near + 1e-2) / (far + 1e-2)),
-        "depth": (within - beyond) / np.float32(size),
-        "others": _nearer(view, marks),
-        "edge": view.edges,
-        "size": view.full(np.log(size)),
-        "box": view.full(0) if box is None else box_radius(view, box),
-    }
-
-
-def _sharpened(ratio: Float, chance: Float, where: Mask) -> Float:
-    """Return ``ratio`` weighted by how well it tells object and rest apart ``where`` they meet."""
-    share = chance[where].astype(float)
-    own = float((ratio[where] * share).sum() / max(share.sum(), 1e-6))
-    rest = float((ratio[where] * (1 - share)).sum() / max((1 - share).sum(), 1e-6))
-    return ratio * np.float32(np.clip(own - rest, 0, 8) / 4)
-
-
-def _nearer(view: View, marks: npt.NDArray[np.int8]) -> Float:
-    """Return whether a positive (above 0) or a negative mark is the nearer one, as a log ratio."""
-    if not ((marks > 0).any() and (marks < 0).any()):
-        return view.full(0)
-    small = 0.5 * float(view.spacing.min())
-    away = [view.depth(marks != sign) + small for sign in (-1, 1)]
-    return np.clip(np.log(away[0] / away[1]), -3, 3)
 
 
 def _log_ratio_to(view: View, marked: Mask, distance: Float, small: float) -> Float:

@@ -18,7 +18,7 @@ from openmedlab.core import Region
 
 Mask = npt.NDArray[np.bool_]
 Voxels = npt.NDArray[np.int64]
-CELLS = 30_000
+CELLS = 27_000
 REACHES = (20.0, 45.0, 100.0)
 
 
@@ -39,20 +39,7 @@ def from_box(scene: Scene, box: Region, marks: Marks, extreme: Voxels | None) ->
     seeds[~inside & (seeds == 0)] = -1
     if core is not None:
         seeds[core & (seeds == 0)] = 1
-    belief = settled(view, centred(chance, 0.2, 0.5), seeds)
-    return look_again(view, belief, seeds, box, "box" if core is None else "extreme")
-
-
-def look_again(
-    view: View, belief: Belief, seeds: npt.NDArray[np.int8], box: Region | None, situation: str
-) -> Belief:
-    """Return the belief once the object's own grey values, size and neighbours are considered."""
-    before = belief.on(view.grid)
-    if not ((before > 0.5) | (seeds > 0)).any():
-        return belief
-    found = evidence.second_look(view, before, seeds, box)
-    chance = chance_of(curves.odds(f"{situation} again", found))
-    return settled(view, centred(chance, 0.3, 0.5), seeds)
+    return settled(view, centred(chance, 0.2, 0.5), seeds)
 
 
 def paths(view: View, box: Region, extreme: Voxels) -> Mask:
@@ -84,11 +71,7 @@ def from_click(scene: Scene, voxels: Voxels, marks: Marks) -> Belief:
         view, chance, _ = _through(scene, voxels, reach)
     seeds = marks.on(view.grid)
     belief = settled(view, chance, seeds)
-    belief = Belief(belief.grid, connected(belief.chance, seeds > 0))
-    found = belief.grid.cropped(belief.grid.around_cells((belief.chance > 0.5) | (seeds > 0)))
-    view = focus(scene, found.region, marks, None, 8.0)
-    belief = look_again(view, belief, marks.on(view.grid), None, "click")
-    return Belief(belief.grid, connected(belief.chance, marks.on(view.grid) > 0))
+    return Belief(belief.grid, connected(belief.chance, seeds > 0))
 
 
 def _through(scene: Scene, voxels: Voxels, reach: float) -> tuple[View, Float, float]:
