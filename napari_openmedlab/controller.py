@@ -166,11 +166,12 @@ class SegmentController:
             signal.emit()
 
     def close(self) -> None:
-        """End all sessions; the layers stay."""
+        """End all sessions, and say nothing more; the layers stay."""
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.layers.selection.events.active.disconnect(self._check_tool)
         for image in list(self._workspaces):
             self._close(image)
+        self.told.disconnect()
 
     def _fail(self, error: Exception) -> None:
         self.told.emit(str(error), True)

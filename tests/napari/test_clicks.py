@@ -33,7 +33,7 @@ def test_the_viewer_lives_on_and_cancel_works_while_a_slow_method_runs(desk, mod
     desk.go_to(SPOT)
     desk.click(SPOT)
     desk.qtbot.waitUntil(lambda: sum(ticks) > 10, timeout=8000)
-    assert "thinking" in desk.widget.progress_bar.format()
+    desk.qtbot.waitUntil(lambda: "thinking" in desk.widget.progress_bar.format(), timeout=8000)
     assert desk.widget.cancel_button.isEnabled()
     QTest.mouseClick(desk.widget.cancel_button, LEFT)
     desk.settle()
