@@ -195,3 +195,36 @@ def test_real_scans(name: str, lungs: float, bone: float) -> None:
     found = mask(labels, "lung_left") | mask(labels, "lung_right")
     assert dice(found, reference(truth, "lung_")) > lungs
     assert dice(mask(labels, "bone"), reference(truth, *bones)) > bone
+
+
+@pytest.mark.parametrize("codes", ["SPL", "RIP"])
+def test_slabs_are_handed_out_when_done_and_stay_after_a_cancel(codes: str) -> None:
+    volume = phantom((40, 60, 80))[0]
+    turn = volume.geometry.reorientation(codes)
+    volume = replace(
+        volume, array=np.ascontiguousarray(turn.apply(volume.read())), geometry=turn.geometry
+    )
+    expected = run(volume).array
+    covered = np.zeros(volume.shape, np.uint8)
+
+    def cover(region: Region) -> None:
+        covered[region.slices] += 1
+
+    labels = np.zeros(volume.shape, np.uint8)
+    TissueLabeler().label_into(labels, volume, None, Progress(), CancelToken(), cover)
+    assert np.array_equal(labels, expected)
+    assert (covered == 1).all()
+
+    cancel, finished = CancelToken(), []
+
+    def stop(region: Region) -> None:
+        finished.append(region)
+        cancel.cancel()
+
+    labels[...] = 0
+    with pytest.raises(Cancelled):
+        TissueLabeler().label_into(labels, volume, None, Progress(), cancel, stop)
+    (region,) = finished
+    assert np.array_equal(labels[region.slices], expected[region.slices])
+    labels[region.slices] = 0
+    assert not labels.any()

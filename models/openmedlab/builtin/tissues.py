@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +99,27 @@ class TissueLabeler:
         Cancelled
             Between the steps.
         """
+        labels = np.zeros(volume.shape, np.uint8)
+        self.label_into(labels, volume, classes, progress or Progress(), cancel or CancelToken())
+        meaning = {n: TISSUES[n] for n in sorted(self._numbers(classes))}
+        return LabelVolume(labels, volume.geometry, meaning, f"{volume.name} tissues", METHOD)
+
+    def label_into(
+        self,
+        labels: npt.NDArray[np.unsignedinteger],
+        volume: Volume,
+        classes: Collection[str] | None,
+        progress: Progress,
+        cancel: CancelToken,
+        finished: Callable[[Region], None] = lambda _: None,
+    ) -> None:
+        """Write labels into an array of the volume's shape, slab by slab.
+
+        What is finished stays when the work is cancelled. ``finished`` is called with
+        every slab once it is done.
+        """
         wanted = self._numbers(classes)
-        step = _Steps(progress or Progress(), cancel or CancelToken())
+        step = _Steps(progress, cancel)
         _require_ct(volume)
         step()
         with step.progress.stage("prepare"):
@@ -109,10 +128,10 @@ class TissueLabeler:
         with step.progress.stage("infer"):
             coarse = _coarse(grid, wanted, step)
             step()
-            labels = _native(volume, grid, coarse, wanted, step.cancel)
-        step.progress.report(len(STEPS), len(STEPS), "Done")
-        meaning = {n: TISSUES[n] for n in sorted(wanted)}
-        return LabelVolume(labels, volume.geometry, meaning, f"{volume.name} tissues", METHOD)
+            for region in _native(labels, volume, grid, coarse, wanted):
+                finished(region)
+                cancel.check()
+        progress.report(len(STEPS), len(STEPS), "Done")
 
     def _numbers(self, classes: Collection[str] | None) -> set[int]:
         if classes is None:
@@ -173,20 +192,19 @@ def _coarse(grid: Grid, wanted: set[int], step: _Steps) -> npt.NDArray[np.uint8]
 
 
 def _native(
+    labels: npt.NDArray[np.unsignedinteger],
     volume: Volume,
     grid: Grid,
     coarse: npt.NDArray[np.uint8],
     wanted: set[int],
-    cancel: CancelToken,
-) -> npt.NDArray[np.uint8]:
-    """Bring the working grid's labels to every voxel, a slab at a time, edges by the voxel."""
-    labels = np.zeros(volume.shape, np.uint8)
+) -> Iterator[Region]:
+    """Bring the working grid's labels to every voxel, edges by the voxel; yield each slab done."""
     out, image = grid.turn.apply(labels), grid.turn.apply(volume.read())
+    back = grid.turn.geometry.reorientation(volume.geometry.codes)
     inner = _inner(grid, coarse) if max(grid.factors) > 1 else None
     table = np.array([n if n in wanted else 0 for n in range(len(TISSUES) + 1)], np.uint8)
     spacing = np.asarray(grid.turn.geometry.spacing)
     for start in range(0, out.shape[0], SLAB):
-        cancel.check()
         stop = min(start + SLAB, out.shape[0])
         wide = slice(max(start - 2, 0), stop + 2)
         hu = np.nan_to_num(np.asarray(image[wide], np.float32))
@@ -197,7 +215,7 @@ def _native(
         if inner is not None:
             _sharpen(slab, hu[own], grid.native(inner, region))
         out[start:stop] = table[_with_tissue(slab, smooth[own], wanted)]
-    return labels
+        yield back.region(region)
 
 
 def _inner(grid: Grid, coarse: npt.NDArray[np.uint8]) -> Mask:

@@ -11,6 +11,7 @@ from openmedlab.core.contracts import (
     Method,
     Promptable,
     Segmenter,
+    StreamingLabeler,
 )
 from openmedlab.core.edit import Edit
 from openmedlab.core.errors import (
@@ -76,6 +77,7 @@ __all__ = [
     "Scribble",
     "Segmenter",
     "Session",
+    "StreamingLabeler",
     "Timings",
     "Volume",
     "check_prompts",

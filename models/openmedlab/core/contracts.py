@@ -162,6 +162,28 @@ class Labeler(Protocol):
     ) -> LabelVolume: ...
 
 
+@runtime_checkable
+class StreamingLabeler(Labeler, Protocol):
+    """A labeler that hands out what is finished while it goes on."""
+
+    def label_into(
+        self,
+        labels: npt.NDArray[np.unsignedinteger],
+        volume: Volume,
+        classes: Collection[str] | None,
+        progress: Progress,
+        cancel: CancelToken,
+        finished: Callable[[Region], None],
+    ) -> None:
+        """Write into ``labels`` (the volume's shape, 0 everywhere) region by region.
+
+        ``finished`` is called with every region once it is done, on the working thread.
+        Regions do not overlap; where none comes, background is the answer. What is
+        finished stays when the work is cancelled.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Localization:
     """Where an organ was found: its extreme points and how far to trust them (0..1)."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openmedlab.core import InputError, Labeler
-from openmedlab.zoo.methods import default_device, trained
+from openmedlab.core import InputError, Label, Labeler
+from openmedlab.zoo.methods import State, default_device, model_state, trained
 from openmedlab.zoo.registry import load_object
+from openmedlab.zoo.store import WeightsStore
 
 BUILTIN = "builtin-tissues"
 
@@ -79,3 +80,44 @@ LABELERS: dict[str, Callable[[LabelerChoice], Labeler]] = {
     "stu-net-l": _stunet,
     "stu-net-h": _stunet,
 }
+
+
+@dataclass(frozen=True)
+class OfferedLabeler:
+    """A labelling model for a menu: what it is, and what stands between the user and a run.
+
+    Attributes
+    ----------
+    name
+        A key of `LABELERS`.
+    title
+        What a menu shows.
+    state
+        ``"ready"``, ``"needs weights"`` or ``"needs torch"``.
+    detail
+        The state in words: size and licence of the weights, or what to install.
+    labels
+        Its structures; known before the weights are here.
+    """
+
+    name: str
+    title: str
+    state: State
+    detail: str
+    labels: tuple[Label, ...]
+
+
+def offered_labelers() -> dict[str, OfferedLabeler]:
+    """Return the labelling models for a menu, by name, the built-in one first."""
+    from openmedlab.builtin.tissues import TISSUES
+    from openmedlab.stunet.structures import structures
+
+    title, detail = "Built-in tissues", "nothing to download"
+    tissues = tuple(TISSUES.values())
+    offered = {BUILTIN: OfferedLabeler(BUILTIN, title, "ready", detail, tissues)}
+    released = tuple(s.label for s in structures().values())
+    for info in WeightsStore().list_models():
+        name = info.card.name
+        if name in LABELERS:
+            offered[name] = OfferedLabeler(name, info.card.title, *model_state(info), released)
+    return offered

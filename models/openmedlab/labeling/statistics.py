@@ -100,6 +100,36 @@ def label_statistics(
     return found
 
 
+def measured_again(
+    rows: Sequence[LabelStatistics],
+    labels: LabelVolume,
+    image: Volume | None,
+    changed: Mapping[int, Region],
+) -> list[LabelStatistics]:
+    """Measure only the labels that changed.
+
+    Parameters
+    ----------
+    rows
+        Of `label_statistics`, before the change.
+    changed
+        Labels that gained or lost voxels, each with where that was.
+
+    Returns
+    -------
+    list of LabelStatistics
+        What `label_statistics` would give now.
+    """
+    known = {row.number: row for row in rows}
+    for number, where in changed.items():
+        old = known.pop(number, None)
+        region = where if old is None else where.union(old.region)
+        box = Region.of_mask(labels.array[region.slices] == number)
+        if box is not None and number:
+            known[number] = _measured(labels, image, number, box.shifted(region.start))
+    return [known[number] for number in sorted(known)]
+
+
 def _measured(
     labels: LabelVolume, image: Volume | None, number: int, region: Region
 ) -> LabelStatistics:

@@ -47,6 +47,7 @@ def label_warnings(
     statistics: Sequence[LabelStatistics],
     labels: LabelVolume | None = None,
     expected: Collection[str] = (),
+    pieces_of: Collection[str] | None = None,
 ) -> list[LabelWarning]:
     """Look for swapped sides, implausible volumes, missing and broken-up structures.
 
@@ -58,6 +59,8 @@ def label_warnings(
         The labelmap, to look for structures in several pieces.
     expected
         Names that should occur.
+    pieces_of
+        Names to look for in several pieces, which takes the longest; all by default.
     """
     by_name = {s.name: s for s in statistics}
     found = [_missing(name) for name in expected if name not in by_name]
@@ -69,7 +72,8 @@ def label_warnings(
         if bounds is None:
             continue
         found += _volume(own, bounds)
-        if bounds.single and labels is not None:
+        looked_at = pieces_of is None or name in pieces_of
+        if bounds.single and labels is not None and looked_at:
             found += _pieces(own, labels)
     return found
 
