@@ -1,0 +1,1 @@
+"""Finding organs by templates: the library of templates, localizers by name, cohorts."""
