@@ -1,0 +1,1 @@
+"""Axons in volumes of any size: segmented block by block, skeletonised, measured."""
