@@ -15,6 +15,7 @@ from openmedlab.cli import (
     models,
     replay,
     segment,
+    serve,
     view,
 )
 from openmedlab.cli.console import plain_warnings
@@ -52,6 +53,7 @@ def options(
 app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
 app.command("label")(label.label)
+app.command("serve")(serve.serve)
 app.command("view")(view.view)
 app.command("info")(files.info)
 app.command("samples")(files.samples)

@@ -2,9 +2,9 @@
 
 from openmedlab.engine.cache import EncodingCache, shared_cache
 from openmedlab.engine.home import home, journal_path
-from openmedlab.engine.interaction import Answer, Interaction, answer_prompts
+from openmedlab.engine.interaction import Answer, Interaction, answer_prompts, work_ahead
 from openmedlab.engine.manifest import manifest, write_manifest
-from openmedlab.engine.memory import available_bytes, require_memory, step_down
+from openmedlab.engine.memory import available_bytes, require_memory
 from openmedlab.engine.thread import (
     InferenceThread,
     Ticket,
@@ -29,6 +29,6 @@ __all__ = [
     "manifest",
     "require_memory",
     "shared_cache",
-    "step_down",
+    "work_ahead",
     "write_manifest",
 ]

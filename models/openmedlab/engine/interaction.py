@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from psygnal import Signal
@@ -158,12 +158,35 @@ class Interaction:
 
     def _tend(self, prompts: PromptList, patch: LogitsPatch) -> None:
         """While the user looks at the answer, keep and extend what was encoded."""
-        model, volume = self.model(), self.session.volume
-        if not isinstance(model, Storable | Prefetching):
-            return
-        region = model.region(volume.geometry, prompts)
-        self.thread.submit(
-            lambda _progress, cancel: self.cache.tend(model, volume, region, patch, cancel),
+        work_ahead(
+            self.thread,
+            self.cache,
+            self.model(),
+            self.session.volume,
+            prompts,
+            patch,
             key=(id(self.session), "tend"),
-            idle=True,
         )
+
+
+def work_ahead(
+    thread: InferenceThread,
+    cache: EncodingCache,
+    model: Promptable,
+    volume: Volume,
+    prompts: PromptList,
+    patch: LogitsPatch,
+    key: Hashable,
+) -> None:
+    """Use the idle time after an answer: keep what was encoded, and encode ahead.
+
+    ``key`` tells whose time it is: newer work of the same key supersedes.
+    """
+    if not isinstance(model, Storable | Prefetching):
+        return
+    region = model.region(volume.geometry, prompts)
+    thread.submit(
+        lambda _progress, cancel: cache.tend(model, volume, region, patch, cancel),
+        key=key,
+        idle=True,
+    )

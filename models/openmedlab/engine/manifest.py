@@ -48,11 +48,33 @@ def manifest(
 
 def write_manifest(record: Mapping[str, Any], output: Path) -> Path:
     """Write ``record`` beside ``output`` (``mask.nii.gz.manifest.json``); return its path."""
-    path = output.with_name(output.name + ".manifest.json")
+    path = manifest_path(output)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def manifest_path(output: Path) -> Path:
+    """Return where the manifest of ``output`` lies."""
+    return output.with_name(output.name + ".manifest.json")
+
+
+def fingerprint(path: Path) -> list[int]:
+    """Files, bytes and newest change of an image: cheap, and enough to see a new one."""
+    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+    stats = [p.stat() for p in files if p.exists()]
+    newest = max((s.st_mtime_ns for s in stats), default=0)
+    return [len(stats), sum(s.st_size for s in stats), newest]
+
+
+def made_for(output: Path, parameters: Mapping[str, Any]) -> bool:
+    """Whether ``output`` is there and its manifest tells of the same ``parameters``."""
+    try:
+        record = json.loads(manifest_path(output).read_text(encoding="utf-8"))
+        return bool(output.exists() and record["parameters"] == parameters)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _versions() -> dict[str, str]:

@@ -71,6 +71,11 @@ class Ticket(Generic[T]):
         return self._future.result(timeout)
 
     @property
+    def future(self) -> Future[T]:
+        """The answer to come, for `asyncio.wrap_future`; not to be cancelled itself."""
+        return self._future
+
+    @property
     def error(self) -> BaseException | None:
         """What went wrong, once finished."""
         return self._future.exception(0) if self._future.done() else None

@@ -1,0 +1,55 @@
+"""`Jobs`: work under way in a session, by the name its client gave it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from openmedlab.engine import Ticket
+
+PACE = 0.1
+STILL_HERE = 15.0
+TICKET_ENDED = frozenset({"done", "failed", "cancelled", "superseded"})
+
+
+class Job:
+    """One piece of work and what it last reported."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._last: dict[str, Any] = {"done": 0, "total": 0, "text": "waiting"}
+        self.ticket: Ticket[Any] | None = None
+        self.state = ""
+
+    def report(self, done: int, total: int, text: str) -> None:
+        """Take a report, on the inference thread."""
+        self._last = {"done": done, "total": total, "text": text}
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def end(self, state: str) -> None:
+        """Say what became of it."""
+        self.state = state
+        self._changed.set()
+
+    async def events(self) -> AsyncIterator[str]:
+        """Yield server-sent events: reports, at most ten a second, and the end."""
+        self._changed.set()
+        while not self.state:
+            try:
+                await asyncio.wait_for(self._changed.wait(), STILL_HERE)
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            self._changed.clear()
+            yield _event("progress", self._last)
+            if not self.state:
+                await asyncio.sleep(PACE)
+        yield _event("end", {"state": self.state})
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,143 @@
+"""`Models`: what the server can run, made on the inference thread when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from openmedlab import zoo
+from openmedlab.core import Capabilities, InputError, Labeler, Promptable
+from openmedlab.labeling.methods import BUILTIN, LABELERS, LabelerChoice
+
+Offer = Callable[[], Mapping[str, zoo.OfferedMethod]]
+
+
+class UnknownModelError(InputError):
+    """There is no model of that name."""
+
+
+class NotReadyError(InputError):
+    """The model's weights, or PyTorch, are missing."""
+
+
+class Models:
+    """Promptables and labelers by name.
+
+    Parameters
+    ----------
+    offer
+        Returns the promptables on offer; `zoo.methods` by default.
+    """
+
+    def __init__(self, offer: Offer = zoo.methods) -> None:
+        self._offer = offer
+        self._promptables: dict[str, Promptable] = {}
+        self._labelers: dict[LabelerChoice, Labeler] = {}
+
+    def offered(self) -> Mapping[str, zoo.OfferedMethod]:
+        """The promptables on offer, by name."""
+        return self._offer()
+
+    def require(self, name: str) -> zoo.OfferedMethod:
+        """Return a promptable that is ready.
+
+        Raises
+        ------
+        UnknownModelError, NotReadyError
+        """
+        offered = self.offered()
+        if name not in offered:
+            raise UnknownModelError(
+                f"There is no model {name!r}; this server has {', '.join(offered)}."
+            )
+        found = offered[name]
+        if found.state != "ready":
+            raise NotReadyError(f"{found.method.title} {found.state} ({found.detail}).")
+        return found
+
+    def promptable(self, name: str) -> Promptable:
+        """Return a promptable, made on first use (call on the inference thread)."""
+        if name not in self._promptables:
+            self._promptables[name] = self.require(name).method.make()
+        return self._promptables[name]
+
+    def capabilities(self, name: str) -> Capabilities:
+        """Return what a promptable takes, from the model itself once it is loaded."""
+        if name in self._promptables:
+            return self._promptables[name].capabilities
+        card = self.offered()[name].card
+        if card is None:
+            made: Promptable = self.promptable(name)
+            return made.capabilities
+        return Capabilities(frozenset(card.prompts), dimensions=card.dimensionality)
+
+    def require_labeler(self, choice: LabelerChoice) -> None:
+        """Raise when a labeler is unknown or its weights are not here."""
+        if choice.name not in LABELERS:
+            raise UnknownModelError(
+                f"There is no labelling model {choice.name!r}; this server has "
+                f"{', '.join(LABELERS)}."
+            )
+        state, detail = labeler_state(choice.name)
+        if state != "ready":
+            raise NotReadyError(f"{choice.name} {state} ({detail}).")
+
+    def labeler(self, choice: LabelerChoice) -> Labeler:
+        """Return a labeler, made on first use (call on the inference thread)."""
+        if choice not in self._labelers:
+            self._labelers[choice] = choice.make()
+        return self._labelers[choice]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return one row of plain values for every model."""
+        rows = [self._promptable_row(n, found) for n, found in self.offered().items()]
+        return rows + [_labeler_row(name) for name in LABELERS]
+
+    def _promptable_row(self, name: str, found: zoo.OfferedMethod) -> dict[str, Any]:
+        takes = self.capabilities(name)
+        return {
+            "name": name,
+            "title": found.method.title,
+            "task": "promptable",
+            "state": found.state,
+            "detail": found.detail,
+            "licence": found.card.licence if found.card else "Apache-2.0",
+            "capabilities": {
+                "prompts": sorted(takes.prompts),
+                "negative": takes.negative,
+                "dimensions": takes.dimensions,
+                "refines": takes.refines,
+            },
+            "classes": None,
+        }
+
+
+def labeler_state(name: str) -> tuple[str, str]:
+    """Return what stands between the user and a labeler, and the same in words."""
+    if name == BUILTIN:
+        return "ready", "nothing to download"
+    return zoo.model_state(zoo.WeightsStore().info(name))
+
+
+def labeler_classes(name: str) -> dict[int, str]:
+    """Return the names that a labeler knows, by number, without its weights."""
+    if name == BUILTIN:
+        return dict(LabelerChoice(name).make().classes)
+    from openmedlab.stunet.structures import structures
+
+    return {n: s.name for n, s in structures().items()}
+
+
+def _labeler_row(name: str) -> dict[str, Any]:
+    state, detail = labeler_state(name)
+    card = zoo.cards().get(name)
+    return {
+        "name": name,
+        "title": card.title if card else "Built-in tissues",
+        "task": "labels",
+        "state": state,
+        "detail": detail,
+        "licence": card.licence if card else "Apache-2.0",
+        "capabilities": None,
+        "classes": {str(n): word for n, word in labeler_classes(name).items()},
+    }

@@ -1,0 +1,191 @@
+"""`Service`: the engine behind every dialect; one way to ask, wait, cancel and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from openmedlab.client.wire import TooLargeError
+from openmedlab.core import (
+    CancelToken,
+    LabelVolume,
+    LogitsPatch,
+    Progress,
+    Timings,
+    Volume,
+    check_prompts,
+)
+from openmedlab.core.contracts import PromptList
+from openmedlab.engine import (
+    EncodingCache,
+    InferenceThread,
+    answer_prompts,
+    inference_thread,
+    require_memory,
+    shared_cache,
+    work_ahead,
+)
+from openmedlab.engine.thread import Work
+from openmedlab.labeling.methods import LabelerChoice
+from openmedlab.server.jobs import Job
+from openmedlab.server.leases import Lease, Leases
+from openmedlab.server.models import Models
+from openmedlab.server.settings import Settings
+
+T = TypeVar("T")
+GLANCE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A mask and what it cost."""
+
+    patch: LogitsPatch
+    timings: Timings
+
+
+class Service:
+    """What all dialects share.
+
+    Parameters
+    ----------
+    settings
+        Limits.
+    models
+        What there is to run.
+    thread, cache
+        The engine's; this process's own by default.
+    clock
+        Returns seconds; leases live by it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Models | None = None,
+        *,
+        thread: InferenceThread | None = None,
+        cache: EncodingCache | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.models = models or Models()
+        self.thread = thread or inference_thread()
+        self.cache = cache or shared_cache()
+        self.leases = Leases(clock, settings.max_sessions, settings.idle, settings.liveness)
+        self.stopping = False
+        self._jobs: set[Job] = set()
+
+    # ---------------------------------------------------------------- memory
+    @property
+    def free_bytes(self) -> int:
+        """What sessions may still take."""
+        return max(0, self.settings.max_memory - self.leases.nbytes)
+
+    def reserve(self, nbytes: int, what: str) -> None:
+        """Raise when ``nbytes`` for ``what`` go beyond the limit or this machine's memory."""
+        if nbytes > self.free_bytes:
+            raise TooLargeError(
+                f"{what} needs {nbytes / 1e6:.0f} MB; the server has {self.free_bytes / 1e6:.0f} "
+                "MB left for sessions. Crop the image, or try again later."
+            )
+        require_memory(nbytes, what)
+
+    # ------------------------------------------------------------------ work
+    async def run(
+        self, request: Request, lease: Lease, work: Work[T], *, key: Any = None, name: str = ""
+    ) -> tuple[T, Timings]:
+        """Do ``work`` on the inference thread; a client that hung up cancels it."""
+        job = Job()
+        ticket = self.thread.submit(work, key=key, on_report=job.report)
+        job.ticket = ticket
+        self._jobs.add(job)
+        jobs: dict[str, Job] = getattr(lease.occupant, "jobs", {})
+        jobs[name] = job
+        lease.busy += 1
+        try:
+            future = asyncio.wrap_future(ticket.future)
+            while not (await asyncio.wait([future], timeout=GLANCE))[0]:
+                if await request.is_disconnected():
+                    ticket.cancel()
+            return future.result(), ticket.progress.timings
+        finally:
+            lease.busy -= 1
+            lease.used = lease.seen = self.leases.clock()
+            self._jobs.discard(job)
+            if jobs.get(name) is job:
+                del jobs[name]
+            job.end(ticket.state.value)
+
+    async def answer(
+        self,
+        request: Request,
+        lease: Lease,
+        volume: Volume,
+        model: str,
+        prompts: PromptList,
+        previous: LogitsPatch | None,
+        *,
+        key: Any = None,
+        name: str = "",
+    ) -> Answered:
+        """Return a model's mask for one object's prompts; newest of the same ``key`` wins."""
+        self.models.require(model)
+        check_prompts(prompts, volume.geometry)
+
+        def work(progress: Progress, cancel: CancelToken) -> LogitsPatch:
+            promptable = self.models.promptable(model)
+            earlier = previous if previous and previous.method == promptable.name else None
+            patch = answer_prompts(
+                promptable,
+                volume,
+                prompts,
+                earlier,
+                cache=self.cache,
+                progress=progress,
+                cancel=cancel,
+            )
+            work_ahead(
+                self.thread, self.cache, promptable, volume, prompts, patch, (lease.token, "tend")
+            )
+            return patch
+
+        patch, timings = await self.run(request, lease, work, key=key, name=name)
+        return Answered(patch, timings)
+
+    async def label(
+        self,
+        request: Request,
+        lease: Lease,
+        volume: Volume,
+        choice: LabelerChoice,
+        classes: list[str] | None,
+        *,
+        name: str = "",
+    ) -> LabelVolume:
+        """Return all structures of a volume, or the named ones."""
+        self.models.require_labeler(choice)
+        self.reserve(2 * volume.geometry.region.size, "the labelmap")
+
+        def work(progress: Progress, cancel: CancelToken) -> LabelVolume:
+            return self.models.labeler(choice).label(volume, classes, progress, cancel)
+
+        labels, _timings = await self.run(request, lease, work, name=name)
+        return labels
+
+    def stop(self) -> None:
+        """Cancel all that waits and runs, so that open requests end; sessions stay."""
+        self.stopping = True
+        for job in list(self._jobs):
+            if job.ticket is not None:
+                job.ticket.cancel()
+
+    def close(self) -> None:
+        """End all sessions; their journals are written to the end."""
+        self.stop()
+        self.leases.close()

@@ -1,0 +1,163 @@
+"""Our own routes, version 1: sessions, masks, whole-body labels, models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from openmedlab import __version__
+from openmedlab.client.client import PROTOCOL
+from openmedlab.client.wire import BINARY, META, meta_text, pack, read_meta
+from openmedlab.core import InputError, LabelVolume
+from openmedlab.labeling.methods import LabelerChoice
+from openmedlab.server.bench import Bench, new_journal
+from openmedlab.server.intake import LABEL_BYTES, as_volume, read_array, read_geometry, read_prompts
+from openmedlab.server.leases import Lease
+from openmedlab.server.service import Service
+
+SessionId = Annotated[str, Path(description="What POST /v1/sessions returned.")]
+Meta = Annotated[str | None, Header(alias=META, description="A JSON object.")]
+
+
+class Body(BaseModel):
+    """A JSON body: unknown fields and NaN are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class AnswerBody(Body):
+    """All prompts of one object, oldest first, in (z, y, x) indices."""
+
+    model: str
+    prompts: list[dict[str, Any]] = Field(description="As `Prompt.to_json` writes them.")
+    previous: str | None = Field(None, description="`state` of the last answer for the object.")
+    job: str = Field("", max_length=64, description="A word of your own, for events and cancel.")
+
+
+class LabelBody(Body):
+    """What to label."""
+
+    model: str = "builtin-tissues"
+    classes: list[str] | None = Field(None, description="Names; all by default.")
+    fast: bool = False
+    job: str = Field("", max_length=64)
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes for ``service``."""
+    routes = APIRouter(prefix="/v1")
+
+    def bench(session: str) -> tuple[Lease, Bench]:
+        lease = service.leases.use(session, Bench)
+        occupant = lease.occupant
+        assert isinstance(occupant, Bench)
+        return lease, occupant
+
+    @routes.get("/hello", tags=["server"])
+    async def hello() -> dict[str, Any]:
+        """Who is there; needs no token."""
+        return {"name": "OpenMEDLab", "version": __version__, "protocol": PROTOCOL}
+
+    @routes.get("/models", tags=["server"])
+    async def models() -> dict[str, Any]:
+        """What the server can run, and what is missing where it cannot yet."""
+        rows = await run_in_threadpool(service.models.describe)
+        return {"models": rows, "default": service.settings.default_model}
+
+    @routes.post("/sessions", tags=["session"], status_code=201)
+    async def open_session(request: Request, meta: Meta = None) -> dict[str, Any]:
+        """Open a session on a volume: a packed array (z, y, x), and its geometry in X-Meta."""
+        service.leases.require_room()
+        words = read_meta(meta)
+        array = await read_array(request, service.free_bytes)
+        geometry = read_geometry(words.get("geometry"), array.shape)
+        service.reserve(array.nbytes + LABEL_BYTES * array.size, "the session")
+        volume = await run_in_threadpool(
+            as_volume, array, geometry, words.get("modality"), words.get("name", "volume")
+        )
+        lease = service.leases.claim(lambda: Bench(volume, new_journal(service.settings)))
+        return {
+            "id": lease.token,
+            "identity": volume.identity,
+            "idle_seconds": service.settings.idle,
+            "liveness_seconds": service.settings.liveness,
+        }
+
+    @routes.post("/sessions/{session}/heartbeat", tags=["session"])
+    async def heartbeat(session: SessionId) -> dict[str, float]:
+        """Say that the client lives; this is not work and stops no idle time."""
+        lease = service.leases.beat(session, Bench)
+        return {"remaining_seconds": service.leases.remaining(lease)}
+
+    @routes.delete("/sessions/{session}", tags=["session"], status_code=204)
+    async def close_session(session: SessionId) -> None:
+        """Give the session back."""
+        service.leases.release(session)
+
+    @routes.post("/sessions/{session}/answer", tags=["masks"], response_class=Response)
+    async def answer(request: Request, session: SessionId, body: AnswerBody) -> Response:
+        """Return the mask for one object's prompts; the session's labels stay as they are."""
+        lease, place = bench(session)
+        volume = place.session.volume
+        prompts = read_prompts(body.prompts, volume.geometry)
+        done = await service.answer(
+            request,
+            lease,
+            volume,
+            body.model,
+            prompts,
+            place.answer(body.previous),
+            name=body.job,
+        )
+        patch = done.patch
+        meta = {
+            "start": patch.region.start,
+            "stop": patch.region.stop,
+            "method": patch.method,
+            "given": patch.given,
+            "timings": done.timings.to_json(),
+            "state": place.keep(patch),
+        }
+        content = await run_in_threadpool(pack, patch.mask)
+        return Response(content, media_type=BINARY, headers={META: meta_text(meta)})
+
+    @routes.post("/sessions/{session}/label", tags=["masks"], response_class=Response)
+    async def label(request: Request, session: SessionId, body: LabelBody) -> Response:
+        """Return all structures of the volume, or the named ones, as a packed labelmap."""
+        lease, place = bench(session)
+        choice = LabelerChoice(body.model, fast=body.fast)
+        labels = await service.label(
+            request, lease, place.session.volume, choice, body.classes, name=body.job
+        )
+        content = await run_in_threadpool(pack, labels.array)
+        return Response(content, media_type=BINARY, headers={META: meta_text(_names(labels))})
+
+    @routes.get("/sessions/{session}/jobs/{job}/events", tags=["jobs"])
+    async def events(session: SessionId, job: str) -> StreamingResponse:
+        """Follow a request under way: server-sent events ``progress`` and ``end``."""
+        _lease, place = bench(session)
+        found = place.jobs.get(job)
+        if found is None:
+            raise InputError(f"Nothing called {job!r} is under way in this session.")
+        return StreamingResponse(found.events(), media_type="text/event-stream")
+
+    @routes.delete("/sessions/{session}/jobs/{job}", tags=["jobs"], status_code=204)
+    async def cancel(session: SessionId, job: str) -> None:
+        """Cancel a request under way; one that is over already is no error."""
+        _lease, place = bench(session)
+        found = place.jobs.get(job)
+        if found is not None and found.ticket is not None:
+            found.ticket.cancel()
+
+    return routes
+
+
+def _names(labels: LabelVolume) -> dict[str, Any]:
+    rows = {
+        str(n): {"name": v.name, "color": v.color, "code": v.code} for n, v in labels.labels.items()
+    }
+    return {"labels": rows, "method": labels.method}
