@@ -18,6 +18,7 @@ from openmedlab.nn.fill import fill_by_name
 from openmedlab.stunet.labeler import StuNet
 from openmedlab.stunet.network import Size, StuNetwork
 from openmedlab.stunet.plan import released_plan
+from openmedlab.stunet.predict import Predictor
 
 PLAN = replace(released_plan(), patch=(32, 32, 32))
 
@@ -143,3 +144,31 @@ def test_what_cannot_be_labelled_is_said(network, volume):
     specimen = replace(volume, geometry=replace(volume.geometry, unit="micrometer"))
     with pytest.raises(InputError, match="millimetres"):
         label(StuNet(network), specimen)
+
+
+def test_when_memory_runs_out_fewer_tiles_are_tried_and_the_user_is_told(
+    network, volume, monkeypatch
+):
+    expected = label(StuNet(network, plan=PLAN), volume).array
+    labeler = StuNet(network, plan=PLAN)
+    labeler._predictor.batch = 2
+    features = Predictor.features
+
+    def scarce(self, tiles):
+        if len(tiles) > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return features(self, tiles)
+
+    monkeypatch.setattr(Predictor, "features", scarce)
+    told = []
+    found = labeler.label(
+        volume, None, Progress(lambda _d, _t, text: told.append(text)), CancelToken()
+    )
+    np.testing.assert_array_equal(found.array, expected)
+    assert "Out of memory on cpu, 2 tiles at once; trying on cpu, one tile at once." in told
+
+
+def test_plans_of_another_network_are_refused(network):
+    plan = replace(released_plan(), strides=((1, 2, 2),) * 5)
+    with pytest.raises(InputError, match="other strides"):
+        StuNet(network, plan=plan)

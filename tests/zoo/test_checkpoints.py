@@ -211,7 +211,9 @@ def test_nnunet_plans_are_stored_with_the_weights(state, add_card, tmp_path):
     (tmp_path / "small_ep4k.model.pkl").write_bytes(pickle.dumps(plans, protocol=4))
     store = WeightsStore()
     store.import_checkpoint(path)
-    assert store.plans("a") == {"plans": {"patch": [128, 128], "base": 4, "s": [0]}}
+    read = {"plans": {"patch": [128, 128], "base": 4, "s": [0]}}
+    assert store.plans("a") == read
+    assert store.plans("a", path) == read
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])

@@ -67,8 +67,10 @@ def _tissues(choice: LabelerChoice) -> Labeler:
 def _stunet(choice: LabelerChoice) -> Labeler:
     network, version = trained(choice.name, choice.weights)
     device: Any = choice.device or default_device()
+    plans = WeightsStore().plans(choice.name, choice.weights)
+    plan = load_object("openmedlab.stunet.plan:Plan").from_nnunet(plans) if plans else None
     made: Labeler = load_object("openmedlab.stunet.labeler:StuNet")(
-        network, device=device, version=version, fast=choice.fast
+        network, device=device, version=version, plan=plan, fast=choice.fast
     )
     return made
 

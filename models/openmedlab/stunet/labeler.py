@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 
 from openmedlab.core import CancelToken, InputError, Label, LabelVolume, Progress, Region, Volume
+from openmedlab.nn.memory import step_down
 from openmedlab.stunet import cpu
 from openmedlab.stunet.export import Labels
-from openmedlab.stunet.network import SIZES, StuNetwork
+from openmedlab.stunet.network import SIZES, StuNetwork, five_strides
 from openmedlab.stunet.pipeline import Pipeline
 from openmedlab.stunet.plan import Plan, released_plan
 from openmedlab.stunet.predict import Predictor
@@ -61,6 +63,8 @@ class StuNet:
         batch = 2 if self._device.type == "cuda" else 1
         self._predictor = Predictor(network, self._device, mirror, batch, openvino)
         plan = plan or released_plan()
+        if five_strides(plan.strides) != network.strides:
+            raise InputError("These plans are for a network of other strides than the weights.")
         self.plan = plan.at(COARSE) if fast else plan
         self.fast = fast
         self._mirror = mirror
@@ -127,7 +131,17 @@ class StuNet:
         """Write labels into an array of the volume's shape, region by region.
 
         What is finished stays when the work is cancelled. ``finished`` is called with
-        every region once it is done.
+        every region once it is done. When memory runs out, fewer tiles at once are tried,
+        then the CPU; ``progress`` is told.
+
+        Raises
+        ------
+        InputError
+            A class is unknown, or the volume is not in millimetres.
+        Cancelled
+            ``cancel`` was raised between two tiles.
+        MemoryGuardError
+            The least way of working ran out of memory too.
         """
         wanted = chosen(classes, self.classes)
         if volume.geometry.unit != "millimeter":
@@ -136,22 +150,40 @@ class StuNet:
             )
         usual = volume.geometry.reorientation("SAR")
         back = usual.geometry.reorientation(volume.geometry.codes)
-        pipeline = Pipeline(
-            predictor=self._predictor,
-            array=usual.apply(volume.read()),
-            spacing=usual.geometry.spacing,
-            trim=volume.modality == "CT" and not self.whole,
-            progress=progress,
-            cancel=cancel,
-        )
-        subset = classes is not None and not self.fast and not self.whole
-        part = pipeline.find(self.plan.at(COARSE), wanted) if subset else None
-        keep = np.arange(self._predictor.classes, dtype=np.uint8)
-        keep[[n not in wanted for n in keep]] = 0
-        pipeline.label(
-            self.plan,
-            usual.apply(labels),
-            keep,
-            part,
-            lambda region: finished(back.region(region)),
-        )
+        array = usual.apply(volume.read())
+
+        def run(predictor: Callable[[], Predictor]) -> None:
+            self._predictor = predictor()
+            pipeline = Pipeline(
+                predictor=self._predictor,
+                array=array,
+                spacing=usual.geometry.spacing,
+                trim=volume.modality == "CT" and not self.whole,
+                progress=progress,
+                cancel=cancel,
+            )
+            subset = classes is not None and not self.fast and not self.whole
+            part = pipeline.find(self.plan.at(COARSE), wanted) if subset else None
+            keep = np.arange(self._predictor.classes, dtype=np.uint8)
+            keep[[n not in wanted for n in keep]] = 0
+            pipeline.label(
+                self.plan,
+                usual.apply(labels),
+                keep,
+                part,
+                lambda region: finished(back.region(region)),
+            )
+
+        rungs = [(words, partial(run, made)) for words, made in self._ladder()]
+        step_down(rungs, lambda text: progress.report(0, 0, text))
+
+    def _ladder(self) -> list[tuple[str, Callable[[], Predictor]]]:
+        """Return the ways to run the network, in words, each with less memory."""
+        here = self._predictor
+        on = f"on {here.device.type}"
+        rungs = [(f"{on}, {here.batch} tiles at once", lambda: here)]
+        if here.batch > 1:
+            rungs.append((f"{on}, one tile at once", lambda: here.moved(here.device)))
+        if here.device.type != "cpu":
+            rungs.append(("on the CPU", lambda: here.moved(torch.device("cpu"))))
+        return rungs

@@ -44,6 +44,7 @@ class Predictor:
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
         self.batch = batch
+        self._mirror = mirror
         self._features = OpenVinoFeatures(network) if openvino else self.network.features
         axes = (2, 3, 4)
         self.views = [v for n in range(4 if mirror else 1) for v in combinations(axes, n)]
@@ -52,6 +53,12 @@ class Predictor:
         assert bias is not None
         self._bias = bias.detach().float()[:, None]
         self.classes = len(self._weight)
+
+    def moved(self, device: torch.device) -> Predictor:
+        """Return the same on a device, one tile at a time; this one is of no use any more."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return Predictor(self.network, device, self._mirror)
 
     def features(self, tiles: Tensor) -> Iterator[Tensor]:
         """Yield what `probabilities` takes, (B, F, z, y, x), one for every mirrored view."""

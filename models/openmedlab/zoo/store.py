@@ -220,9 +220,26 @@ class WeightsStore:
         places = [place for file in self._card(name).files for place in self._unfinished(file)]
         return sum(place.stat().st_size for place in places if place.is_file())
 
-    def plans(self, name: str) -> dict[str, Any] | None:
-        """Return nnU-Net's plans stored with the weights, if there were any."""
-        path = self._path(name)
+    def plans(self, name: str, weights: Path | None = None) -> dict[str, Any] | None:
+        """Return nnU-Net's plans that came with the weights, if any did.
+
+        Parameters
+        ----------
+        name
+            A model card's name.
+        weights
+            A checkpoint used instead of the stored one; its ``.pkl`` lies beside it.
+
+        Raises
+        ------
+        WeightsError
+            The ``.pkl`` is damaged or holds more than plans.
+        """
+        if weights is not None and (beside := _plans_beside(weights)).is_file():
+            return read_plans(beside)
+        path = weights if weights is not None else self._path(name)
+        if path.suffix != ".safetensors":
+            return None
         text = read_metadata(path).get("plans") if path.is_file() else None
         return json.loads(text) if text else None
 
@@ -324,8 +341,7 @@ class WeightsStore:
         self, card: ModelCard, tensors: Tensors, source: Path, found: Mapping[str, str]
     ) -> None:
         metadata = {"model": card.name, "source": source.name, "source_sha256": found["sha256"]}
-        plans = source.with_name(f"{source.name}.pkl")
-        if plans.is_file():
+        if (plans := _plans_beside(source)).is_file():
             metadata["plans"] = json.dumps(read_plans(plans))
         self.folder.mkdir(parents=True, exist_ok=True)
         needed = sum(tensor.nbytes for tensor in tensors.values())
@@ -344,6 +360,10 @@ class WeightsStore:
                 source_sha256=found["sha256"],
                 published=published,
             )
+
+
+def _plans_beside(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"{checkpoint.name}.pkl")
 
 
 def _existing(path: Path) -> Path:
