@@ -11,9 +11,11 @@ import pytest
 
 from openmedlab.builtin.tissues import TissueLabeler
 from openmedlab.core import Cancelled, CancelToken, InputError, Volume
+from openmedlab.engine import cohort
+from openmedlab.engine.cohort import Failed
 from openmedlab.io import phantom, read_labels, write_labels, write_volume
-from openmedlab.labeling import cohort
-from openmedlab.labeling.cohort import Failed, find_scans, is_cohort, label_cohort
+from openmedlab.io.scans import find_scans, is_cohort
+from openmedlab.labeling.cohort import label_cohort
 from openmedlab.labeling.methods import LABELERS, LabelerChoice
 from openmedlab.labeling.run import Labelled, label_volume
 

@@ -10,6 +10,7 @@ from openmedlab.io import read_volume, write_volume
 from openmedlab.localization.points import (
     DIRECTIONS,
     ordered_points,
+    parts_of_mask,
     points_of_mask,
     to_grid,
     to_world,
@@ -202,3 +203,17 @@ def test_the_file_is_plain_toml(tmp_path):
     assert set(data["points"]) == set(DIRECTIONS)
     assert data["date"] == dt.date.today()
     assert isinstance(template, Template)
+
+
+def test_parts_of_a_mask_run_from_inferior_to_superior_and_are_kept(tmp_path):
+    library = TemplateLibrary(tmp_path)
+    scan = _volume(FLIPPED)
+    mask = _box_mask(scan)
+    parts = parts_of_mask(mask, scan.geometry)
+    assert parts.shape == (2, 6, 3)
+    assert parts[0, :, 2].max() < parts[1, :, 2].min()
+    library.add("liver", points_of_mask(mask, scan.geometry), scan, parts=parts)
+    assert np.array_equal(TemplateLibrary(tmp_path).templates[0].parts, parts)
+    mask[5] = False
+    mask[6] = False
+    assert len(parts_of_mask(mask[:5], Geometry((5, 24, 28), scan.geometry.affine))) == 0

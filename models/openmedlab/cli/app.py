@@ -12,10 +12,12 @@ from openmedlab.cli import (
     evaluate,
     files,
     label,
+    localize,
     models,
     replay,
     segment,
     serve,
+    template,
     view,
 )
 from openmedlab.cli.console import plain_warnings
@@ -60,4 +62,7 @@ app.command("samples")(files.samples)
 app.command("evaluate")(evaluate.evaluate)
 app.command("replay")(replay.replay)
 app.command("conformance")(conformance.conformance)
+app.command("localize")(localize.localize)
+app.command("medlsam")(localize.medlsam)
 app.add_typer(models.app, name="models")
+app.add_typer(template.app, name="template")

@@ -10,7 +10,7 @@ import typer
 from openmedlab.cli.console import interruptible, progress, result, say, table
 
 if TYPE_CHECKING:
-    from openmedlab.labeling.cohort import Failed
+    from openmedlab.engine.cohort import Failed
     from openmedlab.labeling.methods import LabelerChoice
     from openmedlab.labeling.run import Labelled
 
@@ -49,7 +49,7 @@ def label(
     listed at the end and give exit code 1.
     """
     from openmedlab.core import InputError
-    from openmedlab.labeling.cohort import is_cohort
+    from openmedlab.io.scans import is_cohort
     from openmedlab.labeling.methods import LabelerChoice
 
     choice = LabelerChoice(model, weights, device, fast)

@@ -199,6 +199,9 @@ class Localizer(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def version(self) -> str: ...
+
     def localize(
         self, templates: Any, volume: Volume, progress: Progress, cancel: CancelToken
     ) -> Mapping[str, Localization]: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from openmedlab.core import CancelToken, Labeler, Progress, Volume
 from openmedlab.engine import manifest, write_manifest
+from openmedlab.engine.manifest import fingerprint, made_for, manifest_path
 from openmedlab.io import read_labels, read_volume, write_labels
 from openmedlab.io.formats import writable
 from openmedlab.labeling.statistics import LabelStatistics, label_statistics
@@ -76,9 +76,9 @@ def label_volume(
     writable(out, "labels")
     progress, cancel = progress or Progress(), cancel or CancelToken()
     request = _request(path, labeler, classes)
-    if resume and _is_made(out, request):
+    if resume and made_for(out, request):
         volume, labels = read_volume(path), read_labels(out)
-        record, seconds = _manifest_path(out), dict[str, float]()
+        record, seconds = manifest_path(out), dict[str, float]()
     else:
         with progress.stage("prepare"):
             volume = read_volume(path)
@@ -116,27 +116,7 @@ def _write_record(
 def _request(path: Path, labeler: Labeler, classes: Collection[str] | None) -> dict[str, Any]:
     """What decides the result: when it is the same, the result is."""
     return {
-        "file": _fingerprint(path),
+        "file": fingerprint(path),
         "labeler": [labeler.name, labeler.version],
         "classes": None if classes is None else sorted(classes),
     }
-
-
-def _fingerprint(path: Path) -> list[int]:
-    """Files, bytes and newest change of an image: cheap, and enough to see a new one."""
-    files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
-    stats = [p.stat() for p in files if p.exists()]
-    newest = max((s.st_mtime_ns for s in stats), default=0)
-    return [len(stats), sum(s.st_size for s in stats), newest]
-
-
-def _manifest_path(out: Path) -> Path:
-    return out.with_name(out.name + ".manifest.json")
-
-
-def _is_made(out: Path, request: dict[str, Any]) -> bool:
-    try:
-        record = json.loads(_manifest_path(out).read_text(encoding="utf-8"))
-        return bool(out.exists() and record["parameters"] == request)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -15,6 +15,8 @@ DIRECTIONS = ("inferior", "anterior", "right", "superior", "posterior", "left")
 In words of the canonical grid, whose (z, y, x) grow to superior, posterior and left
 (``"SPL"``, the axes of LPS world): min z, min y, min x, max z, max y, max x.
 """
+MAX_PARTS = 6
+PART_MM = 6.0
 _WORLD_AXIS = (2, 1, 0, 2, 1, 0)
 _SIGN = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
 
@@ -63,6 +65,31 @@ def points_of_mask(mask: npt.NDArray[Any], geometry: Geometry) -> Float64:
     ends = [(axis, end) for axis in range(3) for end in (0, crop.shape[axis] - 1)]
     voxels = [_middle_voxel(crop, axis, end) for axis, end in ends]
     return ordered_points(geometry.index_to_world(np.array(voxels) + box.start))
+
+
+def parts_of_mask(mask: npt.NDArray[Any], geometry: Geometry) -> Float64:
+    """Return the extreme points (n, 6, 3) of a mask cut into slabs, from inferior to superior.
+
+    Up to six slabs of the same thickness, at least 6 mm each, as the sub-patches of MedLAM
+    (Lei et al., 2023); none, (0, 6, 3), where the mask is too thin or has a gap.
+    """
+    axis = geometry.reorientation("SPL").order[0]
+    solid = np.asarray(mask) != 0
+    box = Region.of_mask(solid)
+    slices = 0 if box is None else box.shape[axis]
+    count = min(int(slices * geometry.spacing[axis] // PART_MM), slices, MAX_PARTS)
+    if box is None or count < 2:
+        return np.empty((0, 6, 3))
+    parts = []
+    for planes in np.array_split(np.arange(slices) + box.start[axis], count):
+        slab = np.zeros_like(solid)
+        within = [slice(None)] * 3
+        within[axis] = slice(int(planes[0]), int(planes[-1]) + 1)
+        slab[tuple(within)] = solid[tuple(within)]
+        if not slab.any():
+            return np.empty((0, 6, 3))
+        parts.append(points_of_mask(slab, geometry))
+    return np.array(sorted(parts, key=lambda points: float(points[:, 2].mean())))
 
 
 def to_grid(points: npt.ArrayLike, geometry: Geometry) -> ExtremePoints:

@@ -57,6 +57,9 @@ class Template:
         right, superior, posterior and left point (`DIRECTIONS`). On the canonical grid,
         whose (z, y, x) grow to superior, posterior and left, that is
         [min z, min y, min x, max z, max y, max x].
+    parts
+        (n, 6, 3): the same six points of the organ's slabs from inferior to superior, for
+        methods that look for parts; none where the organ was marked by six points alone.
     annotator
         Who marked it.
     date
@@ -75,13 +78,16 @@ class Template:
     date: dt.date
     volume: VolumeReference
     name: str = ""
+    parts: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 6, 3)))
 
     def __post_init__(self) -> None:
         if not self.organ.strip():
             raise InputError("A template needs the name of its organ.")
         points = checked_points(self.points)
-        points.setflags(write=False)
-        object.__setattr__(self, "points", points)
+        parts = np.array([checked_points(part) for part in self.parts]).reshape(-1, 6, 3)
+        for name, array in (("points", points), ("parts", parts)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
 
     @property
     def extreme_points(self) -> ExtremePoints:
@@ -120,6 +126,7 @@ def read_template(folder: Path) -> Template:
                 reading=dict(volume.get("reading", {})),
             ),
             name=folder.name,
+            parts=np.array(data.get("parts", ()), np.float64),
         )
     except KeyError as error:
         raise InputError(f"{path} lacks the entry {error}; mark the organ again.") from error
@@ -154,6 +161,7 @@ def _plain(template: Template) -> dict[str, Any]:
         "annotator": template.annotator,
         "date": template.date,
         "points": dict(zip(DIRECTIONS, template.points.tolist(), strict=True)),
+        "parts": template.parts.tolist(),
         "volume": {
             "path": volume.path.as_posix(),
             "modality": volume.modality,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from openmedlab.core import InputError, Volume
 from openmedlab.engine.home import home
 from openmedlab.io import read_volume, write_volume
+from openmedlab.localization.fit import likely_modality
 from openmedlab.localization.kept import Arrays, Recent, load_arrays, save_arrays
 from openmedlab.localization.points import ordered_points
 from openmedlab.localization.template import (
@@ -53,6 +54,8 @@ class TemplateLibrary:
         ``features/`` (or the data folder of this user where the library is read-only).
     organs
         Only the templates of these; all by default.
+    without
+        Names of templates that are left out.
 
     Raises
     ------
@@ -60,11 +63,17 @@ class TemplateLibrary:
         ``folder`` is a file.
     """
 
-    def __init__(self, folder: str | Path, organs: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        organs: Collection[str] | None = None,
+        without: Collection[str] = (),
+    ) -> None:
         self.folder = Path(folder).expanduser()
         if self.folder.is_file():
             raise InputError(f"{self.folder} is a file; give the folder of a template library.")
         self._organs = None if organs is None else frozenset(organs)
+        self._without = frozenset(without)
         self._scans = Recent[Volume](MAX_BYTES, lambda v: int(np.prod(v.shape)) * v.dtype.itemsize)
         self._features = Recent[Arrays](
             MAX_BYTES, lambda kept: sum(a.nbytes for a in kept.values())
@@ -79,6 +88,8 @@ class TemplateLibrary:
         self._unreadable: list[Finding] = []
         found = []
         for path in sorted(self.folder.glob(f"*/{FILE}")):
+            if path.parent.name in self._without:
+                continue
             try:
                 found.append(read_template(path.parent))
             except InputError as error:
@@ -109,7 +120,14 @@ class TemplateLibrary:
             raise InputError(
                 f"{self.folder} has no template of {', '.join(unknown)}; it has: {known}."
             )
-        part = TemplateLibrary(self.folder, organs)
+        return self._part(organs, self._without)
+
+    def without(self, names: Collection[str]) -> TemplateLibrary:
+        """Return the same library less the templates of these names."""
+        return self._part(self._organs, self._without | frozenset(names))
+
+    def _part(self, organs: Collection[str] | None, without: Collection[str]) -> TemplateLibrary:
+        part = TemplateLibrary(self.folder, organs, without)
         part._scans, part._features, part._lock = self._scans, self._features, self._lock
         return part
 
@@ -188,6 +206,7 @@ class TemplateLibrary:
         points: npt.ArrayLike,
         volume: Volume,
         *,
+        parts: npt.ArrayLike = (),
         code: str = "",
         annotator: str = "",
         date: dt.date | None = None,
@@ -204,6 +223,8 @@ class TemplateLibrary:
             (6, 3) LPS millimetres, any order.
         volume
             The scan. One that has no file is stored in the library.
+        parts
+            (n, 6, 3) LPS millimetres of the organ's slabs, if known.
         annotator, date
             Who and when; today by default.
         reading
@@ -220,7 +241,8 @@ class TemplateLibrary:
         ordered = ordered_points(points)
         if not volume.geometry.contains(volume.geometry.world_to_index(ordered)).all():
             raise InputError(f"A point of {organ} lies outside {volume.name}; mark it again.")
-        kept = volume if volume.source is not None else self._store(volume)
+        known = replace(volume, modality=likely_modality(volume))
+        kept = known if known.source is not None else self._store(known)
         template = Template(
             organ=organ.strip(),
             code=code,
@@ -230,6 +252,7 @@ class TemplateLibrary:
             date=date or dt.date.today(),
             volume=reference(kept, self.folder, reading or {}),
             name=_name(organ, kept),
+            parts=np.asarray(parts, np.float64),
         )
         if (self.folder / template.name).exists() and not replace_old:
             raise InputError(
