@@ -186,10 +186,21 @@ class StreamingLabeler(Labeler, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Localization:
-    """Where an organ was found: its extreme points and how far to trust them (0..1)."""
+    """Where an organ was found.
+
+    Attributes
+    ----------
+    points
+        Its extreme points, in index coordinates.
+    confidence
+        How far to trust them, 0..1.
+    parts
+        Extreme points of its slabs, where the localizer finds those too.
+    """
 
     points: ExtremePoints
     confidence: float
+    parts: tuple[ExtremePoints, ...] = ()
 
 
 @runtime_checkable

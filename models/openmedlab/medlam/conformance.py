@@ -114,7 +114,7 @@ def _organ(
     for k, (prepared, mask) in enumerate(masks):
         points = extremes.extreme_points(mask) if count == 1 else _published_parts(mask, count)
         support = steps.support(prepared.patches(points), CancelToken())
-        found |= {f"support_points_{k}": points, f"support_fc_{k}": support.codes}
+        found |= {f"support_points_{k}": points + PAD, f"support_fc_{k}": support.codes}
         kept.append(support)
     fused = procedure.Fused.of(kept)
     found["support_fc_mean"] = fused.codes
@@ -161,6 +161,16 @@ def _published_parts(mask: Array, count: int) -> Array:
     for k in reversed(np.flatnonzero(empty)):
         bounds[k - 1] = bounds[k]
     return np.concatenate([extremes.points_on(mask, b) for b in bounds])
+
+
+def _published_permutation(points: Array, frame: Frame) -> Array:
+    """Take 3 mm voxels (parts, 6, 3) to the stored axes in the direction that is wrong."""
+    turned = np.rint(points / frame.zoom)
+    index = np.empty_like(turned)
+    for axis, (old, flip) in enumerate(zip(frame.turned.order, frame.turned.flips, strict=True)):
+        last = frame.geometry.shape[axis] - 1
+        index[..., axis] = last - turned[..., old] if flip else turned[..., old]
+    return procedure.in_order(index)
 
 
 class _Targets:
@@ -218,13 +228,16 @@ class _Targets:
 
     def geometry_permuted_quirk(self, **params: Any) -> Arrays:
         """Map points back; where axes are permuted, with the published slip."""
-        affine, shape = params["affine"], params["shape_xyz"][::-1]
-        frame = Frame.of(Geometry.from_ijk_to_ras(shape, affine))
+        geometry = Geometry.from_ijk_to_ras(params["shape_xyz"][::-1], params["affine"])
+        frame = Frame.of(geometry)
         prepared = Prepared(frame, np.zeros(np.add(frame.shape, 2 * PAD), np.float32))
         start = np.mean(params["random_positions_mm_zyx_padded"], axis=0)
         position = start + np.array(params["relative_position_mm"])
         points = (procedure.nearest_voxels(position) - PAD).reshape(-1, 6, 3)
-        stored = procedure.to_stored(points, prepared)
+        if frame.turned.order == (0, 1, 2):
+            stored = procedure.to_stored(points, prepared)
+        else:
+            stored = _published_permutation(points, frame)
         return {"points": stored, "corners": procedure.box_corners(stored)}
 
     def localize(self, **given: Any) -> Arrays:

@@ -235,12 +235,16 @@ def to_stored(points: npt.NDArray[Any], prepared: Prepared) -> Float64:
     """
     index = prepared.frame.to_index(points)
     order = np.argsort(prepared.frame.turned.order)
-    rows = index[:, [*order, *(order + 3)]]
+    return in_order(index[:, [*order, *(order + 3)]])
+
+
+def in_order(points: Float64) -> Float64:
+    """Return extreme points (parts, 6, 3) with the lower one of each axis first."""
+    points = points.copy()
     for axis in range(3):
-        swapped = rows[:, axis, axis] > rows[:, axis + 3, axis]
-        both = rows[swapped][:, [axis + 3, axis]]
-        rows[np.ix_(swapped, [axis, axis + 3])] = both
-    return rows
+        swapped = points[:, axis, axis] > points[:, axis + 3, axis]
+        points[np.ix_(swapped, [axis, axis + 3])] = points[np.ix_(swapped, [axis + 3, axis])]
+    return points
 
 
 def box_corners(points: npt.NDArray[Any]) -> Float64:

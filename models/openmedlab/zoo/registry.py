@@ -69,6 +69,9 @@ NETWORKS: dict[str, Network] = {
     "stu-net-b": _stunet("base"),
     "stu-net-l": _stunet("large"),
     "stu-net-h": _stunet("huge"),
+    "medlam": Network(
+        "openmedlab.medlam.network:build_network", "openmedlab.medlam.localizer:MedLam"
+    ),
     "pct-net": Network("openmedlab.misfm.pctnet:build_network"),
     "fmu-net": Network("openmedlab.misfm.fmunet:build_network"),
     "pct-net-volf": Network("openmedlab.misfm.pctnet:build_network", arguments={"classes": 5}),
