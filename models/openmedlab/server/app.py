@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.requests import Request
 
 from openmedlab import __version__
 from openmedlab.client.wire import TooLargeError
 from openmedlab.core import Cancelled, InputError, MemoryGuardError
-from openmedlab.server import v1
+from openmedlab.server import nninteractive, v1
 from openmedlab.server.guard import Guard
 from openmedlab.server.leases import CapacityError, GoneError
 from openmedlab.server.models import NotReadyError, UnknownModelError
@@ -41,9 +42,13 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(v1.router(service))
+    clicks = nninteractive.router(service)
+    app.include_router(clicks)
+    app.include_router(clicks, prefix="/m/{model}", include_in_schema=False)
     for kind, status in STATUS:
         app.add_exception_handler(kind, _says(status))
     app.add_exception_handler(Cancelled, _stopped)
+    app.add_exception_handler(RequestValidationError, _malformed)
     app.add_middleware(Guard, settings=service.settings)
     return app
 
@@ -54,6 +59,14 @@ def _says(status: int):  # type: ignore[no-untyped-def]
         return JSONResponse({"detail": str(error)}, status, headers)
 
     return handler
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    own = request.url.path.startswith("/v1/")
+    return JSONResponse({"detail": f"{where}: {first['msg']}."}, 422 if own else 400)
 
 
 async def _stopped(request: Request, error: Exception) -> JSONResponse:

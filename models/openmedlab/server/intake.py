@@ -121,3 +121,25 @@ def _check_mask(row: Mapping[str, Any], geometry: Geometry) -> None:
 def volume_limit(service: Service) -> int:
     """Bytes that an image may have now, its labelmap not counted."""
     return service.free_bytes
+
+
+def read_start(
+    box: Any, shape: tuple[int, ...], whole: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """Return where a crop of ``shape`` lies in an array of shape ``whole``.
+
+    ``box`` is ``[[first, last + 1], ...]``, or None for a crop that is the whole.
+    """
+    try:
+        region = Region.whole(whole)
+        if box is not None:
+            (a, b), (c, d), (e, f) = box
+            region = Region((a, c, e), (b, d, f))
+    except UNUSABLE as error:
+        raise InputError("A box is three pairs of whole numbers [first, last + 1].") from error
+    if not region or region.shape != tuple(shape) or not Region.whole(whole).contains(region):
+        raise InputError(
+            f"The drawing has {list(shape)} voxels from {region.start} to {region.stop}; that "
+            f"does not fit the image of {list(whole)}."
+        )
+    return region.start
