@@ -174,7 +174,7 @@ def locate(
 def _result(
     organ: str, library: TemplateLibrary, found: Localization | None, volume: Volume
 ) -> OrganResult:
-    code = next((t.code for t in library.of(organ) if t.code), "")
+    code = next((t.code for t in library.of(organ) if t.code), organ_label(organ).code)
     if found is None:
         return OrganResult(organ, code, note="The localizer did not find it in this scan.")
     return OrganResult.of(organ, code, found.points, found.confidence, volume.geometry)
