@@ -106,9 +106,8 @@ def _published(name: str) -> Make:
     def make(statistics: VolumeStatistics, weights: Path | None) -> AxonSegmenter:
         from openmedlab.zoo.registry import load_object
 
-        made: AxonSegmenter = load_object("openmedlab.axonseg.segmenter:PublishedSegmenter").of(
-            name, statistics, weights
-        )
+        published = load_object("openmedlab.axonseg.segmenter:PublishedSegmenter")
+        made: AxonSegmenter = published.of(name, statistics.mean, statistics.std, weights)
         return made
 
     return make

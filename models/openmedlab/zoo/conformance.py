@@ -21,6 +21,7 @@ ROOMS: dict[str, tuple[str, Mapping[str, Any]]] = {
     **{f"stunet_{size}": ("stunet", {"size": size}) for size in ("small", "base", "large", "huge")},
     "pctnet": ("misfm", {"network": "pct-net"}),
     "fmunet": ("misfm", {"network": "fmu-net"}),
+    "axon_preseg": ("axonseg", {}),
 }
 
 

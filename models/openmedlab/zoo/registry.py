@@ -76,6 +76,10 @@ NETWORKS: dict[str, Network] = {
     "fmu-net": Network("openmedlab.misfm.fmunet:build_network"),
     "pct-net-volf": Network("openmedlab.misfm.pctnet:build_network", arguments={"classes": 5}),
     "fmu-net-volf": Network("openmedlab.misfm.fmunet:build_network", arguments={"classes": 5}),
+    "axon-seg": Network("openmedlab.axonseg.network:build_network", arguments={"attention": True}),
+    "axon-seg-unet": Network(
+        "openmedlab.axonseg.network:build_network", arguments={"attention": False}
+    ),
 }
 
 
