@@ -145,7 +145,9 @@ class MedLam:
         Returns
         -------
         dict
-            By organ; points lie on whole voxels inside the volume.
+            By organ; points lie on whole voxels inside the volume, ordered first z, first y,
+            first x, last z, last y, last x. They span the box of the published rule, whose
+            each side is set by the one point found for it.
 
         Raises
         ------
@@ -260,7 +262,8 @@ def _wanted(query: Query, supports: Iterable[tuple[Support, Float64]]) -> Wanted
 def _located(query: Query, wanted: Wanted, matches: list[Match]) -> Localization:
     points = wanted.voxels + np.array([m.offset for m in matches]) - PAD
     stored = procedure.to_stored(points.reshape(-1, 6, 3), query.prepared)
-    inside = np.clip(stored, 0, np.array(query.prepared.frame.geometry.shape) - 1)
+    last = np.array(query.prepared.frame.geometry.shape) - 1
+    inside = procedure.within_box(np.clip(stored, 0, last))
     parts = tuple(_prompt(part) for part in inside) if len(inside) > 1 else ()
     return Localization(_prompt(_outermost(inside)), _confidence(wanted, points, matches), parts)
 

@@ -251,3 +251,9 @@ def box_corners(points: npt.NDArray[Any]) -> Float64:
     """Return the corners (parts, 2, 3) that extreme points (parts, 6, 3) span, axis by axis."""
     axes = [0, 1, 2]
     return np.stack([points[:, axes, axes], points[:, [3, 4, 5], axes]], axis=1)
+
+
+def within_box(points: npt.NDArray[Any]) -> Float64:
+    """Return extreme points (parts, 6, 3) moved into the box of `box_corners`, which they span."""
+    low, high = np.moveaxis(box_corners(points), 1, 0)[:, :, None]
+    return np.clip(points, low, high)

@@ -48,6 +48,8 @@ class Expected:
         The stored values are `numpy.packbits` of a mask.
     l2
         Euclidean norm of the whole output, checked to 1e-3; None to leave it.
+    unordered
+        Compare the rows as a set.
     """
 
     shape: tuple[int, ...]
@@ -60,6 +62,7 @@ class Expected:
     exact: bool = False
     packed: bool = False
     l2: float | None = None
+    unordered: bool = False
 
     def compare(self, answer: Any) -> Comparison:
         """Compare an answer with what was stored of the output."""
@@ -68,6 +71,8 @@ class Expected:
             told = f"shape {list(got.shape)}, expected {list(self.shape)}"
             return Comparison(False, np.inf, told)
         have, want = got.ravel()[self.offset :: self.stride], self.want()
+        if self.unordered:
+            have, want = (_sorted_rows(a.reshape(self.shape)).ravel() for a in (got, want))
         if self.packed:
             have, want = have.astype(bool), np.unpackbits(want, count=have.size).astype(bool)
         if self.exact:
@@ -163,7 +168,13 @@ def _expected(spec: Mapping[str, Any], folder: Path) -> Expected:
         exact=exact,
         packed=packed,
         l2=None if flips else spec.get("l2"),
+        unordered="as a set" in spec.get("note", ""),
     )
+
+
+def _sorted_rows(array: Array) -> Array:
+    rows = array.reshape(len(array), -1)
+    return rows[np.lexsort(rows.T[::-1])]
 
 
 def _input(recipe: Any, folder: Path, cases: Mapping[str, Any]) -> Any:
