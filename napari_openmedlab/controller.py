@@ -71,7 +71,9 @@ class SegmentController:
         viewer.layers.selection.events.active.connect(self._check_tool)
 
     # --------------------------------------------------------------- opening
-    def open(self, image: Image, labels: Labels | None = None, *, fresh: bool = False) -> None:
+    def open(
+        self, image: Image, labels: Labels | None = None, *, fresh: bool = False, number: int = 0
+    ) -> None:
         """Segment ``image``: go on with its session, or begin one.
 
         Parameters
@@ -80,10 +82,13 @@ class SegmentController:
             A layer to continue in; None goes on in the image's present one or makes one.
         fresh
             Begin anew with empty labels, whatever there is.
+        number
+            A label of ``labels`` to refine, all others protected.
         """
         known = self._workspaces.get(image)
         if known is not None and not fresh and labels in (None, known.labels):
             self._show(known)
+            self._refine(number)
             return
         try:
             if labels is not None:
@@ -93,7 +98,7 @@ class SegmentController:
                 check_image(image)
                 work = partial(new_session, image)
             if labels is None and isinstance(finest(image), np.ndarray):
-                self._begin(image, None, work())
+                self._begin(image, None, number, work())
                 return
         except OpenMedLabError as error:
             if self.workspace is None or self.workspace.image is not image:
@@ -101,11 +106,14 @@ class SegmentController:
                 self._show_none()
             self._fail(error)
             return
-        self._background.run(work, partial(self._begin, image, labels), self._fail)
+        self._background.run(work, partial(self._begin, image, labels, number), self._fail)
 
-    def _begin(self, image: Image, labels: Labels | None, opened: Opened) -> None:
+    def _begin(self, image: Image, labels: Labels | None, number: int, opened: Opened) -> None:
         if image not in self.viewer.layers:
+            opened.session.close()
             return
+        if self.workspace is not None and self.workspace.image is image:
+            self._leave()
         self._close(image)
         opened.session.policy = self.policy
         self._add(Workspace(self.viewer, image, opened.session, labels))
@@ -113,6 +121,23 @@ class SegmentController:
         self.journal_found.emit()
         if opened.warning:
             self.told.emit(opened.warning, True)
+        self._refine(number)
+
+    def _refine(self, number: int) -> None:
+        """Take an object in hand for clicks that must not change any other."""
+        workspace = self.workspace
+        if workspace is None or all(o.number != number for o in workspace.session.objects):
+            return
+        self.policy = LabelPolicy()
+        obj = workspace.session.update_object(number, locked=False, visible=True)
+        workspace.select(number)
+        self.take("point+")
+        text = f"Refining {obj.name}: every click changes it alone, all other labels are protected."
+        self.told.emit(text, False)
+
+    def workspace_on(self, labels: Labels) -> Workspace | None:
+        """Return the workspace whose masks lie in a Labels layer."""
+        return next((w for w in self._workspaces.values() if w.labels is labels), None)
 
     def _add(self, workspace: Workspace) -> None:
         workspace.objects_changed.connect(self.objects_changed.emit)

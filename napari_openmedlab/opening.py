@@ -47,17 +47,22 @@ def new_session(image: Image) -> Opened:
 def continued_session(image: Image, labels: Labels) -> Opened:
     """Continue in a Labels layer of the same grid; its labels become objects.
 
-    Looks at every voxel once, so call it off the GUI thread.
+    Prompts refine the masks that are there, and hidden labels stay hidden. Looks at every
+    voxel once, so call it off the GUI thread.
     """
     volume = volume_of(image)
     opened = _open(volume, volumetric(labels.data))
     known = labels.metadata.get(KEY, {}).get("labels", {})
+    colors = getattr(labels.colormap, "color_dict", {})
     for number in _numbers(opened.session.labelmap):
         meaning = known.get(number, Label(f"label {number}"))
         opened.session.add_object(
             meaning.name, number=number, color=meaning.color, code=meaning.code
         )
         opened.session.extent(number)
+        opened.session.build_on(number)
+        if number in colors and not colors[number][3]:
+            opened.session.update_object(number, visible=False)
     return opened
 
 

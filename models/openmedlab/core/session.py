@@ -263,6 +263,10 @@ class Session:
         seen, base = self._bases[number]
         return (*prompts[:seen], base, *prompts[seen:])
 
+    def build_on(self, number: int) -> None:
+        """Let an object's next prompts refine the voxels it has now, whoever made them."""
+        self._touched[number] = len(self.prompts(number))
+
     def previous(self, number: int, method: str) -> LogitsPatch | None:
         """The last answer for an object, if ``method`` gave it and nobody changed it since."""
         answer = self._answers.get(number)
@@ -387,22 +391,22 @@ class Session:
         InputError
             The journal is damaged, empty, or belongs to another volume.
         """
-        records = list(Journal.read(path))
-        if not records or records[0]["op"] != "open":
-            raise InputError(
-                f"The journal {path} does not begin with a session; nothing to restore."
-            )
-        first = records[0]
-        if first["identity"] != volume.identity:
-            raise InputError(
-                f"The journal {path} belongs to {first['volume']!r}, not to {volume.name!r}; "
-                "open that volume to restore it."
-            )
-        session = cls(volume, np.zeros(volume.shape, np.dtype(first["dtype"])))
-        for record in records[1:]:
-            session._replay_one(record)
-        session.journal = Journal(path)
+        dtype = np.dtype(_records_of(path, volume)[0]["dtype"])
+        session = cls(volume, np.zeros(volume.shape, dtype))
+        session.resume(path)
         return session
+
+    def resume(self, path: Path) -> None:
+        """Take up, in this still empty session, the work a journal records; it goes on there.
+
+        Raises
+        ------
+        InputError
+            The journal is damaged, empty, or belongs to another volume.
+        """
+        for record in _records_of(path, self.volume)[1:]:
+            self._replay_one(record)
+        self.journal = Journal(path)
 
     def _replay_one(self, record: dict[str, Any]) -> None:
         values = {k: v for k, v in record.items() if k not in ("op", "at")}
@@ -420,3 +424,16 @@ class Session:
                 edit = Edit.from_json(values)
                 edit.apply(self.labelmap)
                 self.adopt(edit)
+
+
+def _records_of(path: Path, volume: Volume) -> list[dict[str, Any]]:
+    """Return the records of a journal that begins with a session on ``volume``."""
+    records = list(Journal.read(path))
+    if not records or records[0]["op"] != "open":
+        raise InputError(f"The journal {path} does not begin with a session; nothing to restore.")
+    if records[0]["identity"] != volume.identity:
+        raise InputError(
+            f"The journal {path} belongs to {records[0]['volume']!r}, not to {volume.name!r}; "
+            "open that volume to restore it."
+        )
+    return records

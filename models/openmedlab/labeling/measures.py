@@ -53,13 +53,19 @@ class Measures:
         found = label_warnings(rows, labels, expected)
         return cls(tuple(rows), tuple(found), tuple(expected))
 
-    def after(self, edits: Iterable[Edit], labels: LabelVolume, image: Volume | None) -> Measures:
+    def after(
+        self,
+        edits: Iterable[Edit],
+        labels: LabelVolume,
+        image: Volume | None,
+        cancel: CancelToken | None = None,
+    ) -> Measures:
         """Return the measures after some edits; only what they touched is looked at again."""
         changed: dict[int, Region] = {}
         for edit in edits:
             for number in edit.touched:
                 changed[number] = changed.get(number, edit.region).union(edit.region)
-        rows = measured_again(self.statistics, labels, image, changed)
+        rows = measured_again(self.statistics, labels, image, changed, cancel)
         touched = {row.name for row in (*self.statistics, *rows) if row.number in changed}
         found = label_warnings(rows, labels, self.expected, touched)
         kept = [w for w in self.warnings if w.kind == "fragmented" and w.name not in touched]

@@ -105,6 +105,7 @@ def measured_again(
     labels: LabelVolume,
     image: Volume | None,
     changed: Mapping[int, Region],
+    cancel: CancelToken | None = None,
 ) -> list[LabelStatistics]:
     """Measure only the labels that changed.
 
@@ -120,8 +121,10 @@ def measured_again(
     list of LabelStatistics
         What `label_statistics` would give now.
     """
+    cancel = cancel or CancelToken()
     known = {row.number: row for row in rows}
     for number, where in changed.items():
+        cancel.check()
         old = known.pop(number, None)
         region = where if old is None else where.union(old.region)
         box = Region.of_mask(labels.array[region.slices] == number)
