@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -186,6 +187,18 @@ class Client:
             desk=desk,
         )
 
+    def resume(self, journal: Path, volume: Volume, *, model: str = "builtin") -> RemoteSession:
+        """Take up the work that a journal records; it goes on in the same file.
+
+        Raises
+        ------
+        InputError
+            The journal is damaged, empty, or belongs to another volume.
+        """
+        session = self.open(volume, model=model)
+        session.resume(journal)
+        return session
+
     def label(
         self,
         volume: Volume | npt.NDArray[Any],
@@ -208,11 +221,12 @@ class Client:
             "label", body, progress or Progress(), cancel or CancelToken()
         )
         meta = read_meta(answer.headers.get(META))
+        ahead = meta["names_bytes"]
         names = {
             int(n): Label(row["name"], row["color"] and tuple(row["color"]), row["code"])
-            for n, row in meta["labels"].items()
+            for n, row in json.loads(answer.content[:ahead]).items()
         }
-        array = unpack(answer.content, LABEL_BYTES * image.geometry.region.size)
+        array = unpack(answer.content[ahead:], LABEL_BYTES * image.geometry.region.size)
         return LabelVolume(array, image.geometry, names, image.name, meta["method"])
 
     def _desk(self, volume: Volume) -> Desk:

@@ -16,9 +16,11 @@ from openmedlab.client.wire import TooLargeError
 from openmedlab.core import Cancelled, InputError, MemoryGuardError
 from openmedlab.server import nninteractive, v1
 from openmedlab.server.guard import Guard
+from openmedlab.server.jobs import UnknownJobError
 from openmedlab.server.leases import CapacityError, GoneError
 from openmedlab.server.models import NotReadyError, UnknownModelError
 from openmedlab.server.service import Service
+from openmedlab.server.v1_words import UnknownObjectError
 
 SWEEP = 15.0
 STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -27,6 +29,8 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (MemoryGuardError, 413),
     (TooLargeError, 413),
     (UnknownModelError, 404),
+    (UnknownJobError, 404),
+    (UnknownObjectError, 404),
     (NotReadyError, 409),
     (InputError, 400),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from typing import Any
 
 from openmedlab.core import Journal, LogitsPatch, Session, Volume
 from openmedlab.server.jobs import Job
@@ -44,9 +43,10 @@ class Bench:
             self._answers.popitem(last=False)
         return word
 
-    def answer(self, word: str | None) -> LogitsPatch | None:
-        """Return a remembered answer; None when it is no longer known."""
-        return self._answers.get(word) if word else None
+    def answer(self, word: str | None, method: str) -> LogitsPatch | None:
+        """Return a remembered answer of a method; None when it is no longer known."""
+        patch = self._answers.get(word) if word else None
+        return patch if patch is not None and patch.method == method else None
 
     def close(self) -> None:
         self.session.close()
@@ -57,10 +57,3 @@ def new_journal(settings: Settings) -> Journal | None:
     if settings.journals is None:
         return None
     return Journal(settings.journals / f"{secrets.token_hex(8)}.jsonl")
-
-
-def objects_json(session: Session) -> list[dict[str, Any]]:
-    """Return the objects as plain values."""
-    from dataclasses import asdict
-
-    return [asdict(o) for o in session.objects]

@@ -7,11 +7,15 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from openmedlab.core import InputError
 from openmedlab.engine import Ticket
 
 PACE = 0.1
 STILL_HERE = 15.0
-TICKET_ENDED = frozenset({"done", "failed", "cancelled", "superseded"})
+
+
+class UnknownJobError(InputError):
+    """Nothing of that name is under way."""
 
 
 class Job:

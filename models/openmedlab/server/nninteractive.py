@@ -152,7 +152,7 @@ class _Desk:
             session.volume,
             name,
             session.model_prompts(NUMBER),
-            session.previous(NUMBER, name),
+            lambda method: session.previous(NUMBER, method),
         )
         edit = await run_in_threadpool(place.commit, done.patch)
         return await run_in_threadpool(_reply, True, edit, place)

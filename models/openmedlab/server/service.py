@@ -129,23 +129,25 @@ class Service:
         volume: Volume,
         model: str,
         prompts: PromptList,
-        previous: LogitsPatch | None,
+        previous: Callable[[str], LogitsPatch | None],
         *,
         key: Any = None,
         name: str = "",
     ) -> Answered:
-        """Return a model's mask for one object's prompts; newest of the same ``key`` wins."""
+        """Return a model's mask for one object's prompts; newest of the same ``key`` wins.
+
+        ``previous`` returns the last answer that the method of a given name gave.
+        """
         self.models.require(model)
         check_prompts(prompts, volume.geometry)
 
         def work(progress: Progress, cancel: CancelToken) -> LogitsPatch:
             promptable = self.models.promptable(model)
-            earlier = previous if previous and previous.method == promptable.name else None
             patch = answer_prompts(
                 promptable,
                 volume,
                 prompts,
-                earlier,
+                previous(promptable.name),
                 cache=self.cache,
                 progress=progress,
                 cancel=cancel,

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from openmedlab import __version__
 from openmedlab.client.client import PROTOCOL
-from openmedlab.client.wire import BINARY, META, meta_text, pack, read_meta
-from openmedlab.core import InputError, LabelVolume
+from openmedlab.client.wire import pack, read_meta
 from openmedlab.labeling.methods import LabelerChoice
+from openmedlab.server import v1_objects as objects
 from openmedlab.server.bench import Bench, new_journal
 from openmedlab.server.intake import LABEL_BYTES, as_volume, read_array, read_geometry, read_prompts
-from openmedlab.server.leases import Lease
+from openmedlab.server.jobs import UnknownJobError
 from openmedlab.server.service import Service
+from openmedlab.server.v1_words import (
+    ERRORS,
+    MOST_WORDS,
+    PACKED,
+    Body,
+    Meta,
+    SessionId,
+    bench,
+    labelled,
+    packed,
+)
 
-SessionId = Annotated[str, Path(description="What POST /v1/sessions returned.")]
-Meta = Annotated[str | None, Header(alias=META, description="A JSON object.")]
 
+class EventStream(StreamingResponse):
+    """Server-sent events."""
 
-class Body(BaseModel):
-    """A JSON body: unknown fields and NaN are refused."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    media_type = "text/event-stream"
 
 
 class AnswerBody(Body):
@@ -49,14 +57,16 @@ class LabelBody(Body):
 
 def router(service: Service) -> APIRouter:
     """Return the routes for ``service``."""
-    routes = APIRouter(prefix="/v1")
+    routes = APIRouter(prefix="/v1", responses=ERRORS)
+    _server_routes(routes, service)
+    _lease_routes(routes, service)
+    _mask_routes(routes, service)
+    _job_routes(routes, service)
+    objects.add_routes(routes, service)
+    return routes
 
-    def bench(session: str) -> tuple[Lease, Bench]:
-        lease = service.leases.use(session, Bench)
-        occupant = lease.occupant
-        assert isinstance(occupant, Bench)
-        return lease, occupant
 
+def _server_routes(routes: APIRouter, service: Service) -> None:
     @routes.get("/hello", tags=["server"])
     async def hello() -> dict[str, Any]:
         """Who is there; needs no token."""
@@ -68,6 +78,8 @@ def router(service: Service) -> APIRouter:
         rows = await run_in_threadpool(service.models.describe)
         return {"models": rows, "default": service.settings.default_model}
 
+
+def _lease_routes(routes: APIRouter, service: Service) -> None:
     @routes.post("/sessions", tags=["session"], status_code=201)
     async def open_session(request: Request, meta: Meta = None) -> dict[str, Any]:
         """Open a session on a volume: a packed array (z, y, x), and its geometry in X-Meta."""
@@ -95,22 +107,23 @@ def router(service: Service) -> APIRouter:
 
     @routes.delete("/sessions/{session}", tags=["session"], status_code=204)
     async def close_session(session: SessionId) -> None:
-        """Give the session back."""
+        """Give the session back; one that is gone is no error."""
         service.leases.release(session)
 
-    @routes.post("/sessions/{session}/answer", tags=["masks"], response_class=Response)
+
+def _mask_routes(routes: APIRouter, service: Service) -> None:
+    @routes.post("/sessions/{session}/answer", tags=["masks"], responses=PACKED)
     async def answer(request: Request, session: SessionId, body: AnswerBody) -> Response:
         """Return the mask for one object's prompts; the session's labels stay as they are."""
-        lease, place = bench(session)
+        lease, place = bench(service, session)
         volume = place.session.volume
-        prompts = read_prompts(body.prompts, volume.geometry)
         done = await service.answer(
             request,
             lease,
             volume,
             body.model,
-            prompts,
-            place.answer(body.previous),
+            read_prompts(body.prompts, volume.geometry),
+            lambda method: place.answer(body.previous, method),
             name=body.job,
         )
         patch = done.patch
@@ -118,46 +131,37 @@ def router(service: Service) -> APIRouter:
             "start": patch.region.start,
             "stop": patch.region.stop,
             "method": patch.method,
-            "given": patch.given,
+            "given": patch.given[:MOST_WORDS],
             "timings": done.timings.to_json(),
             "state": place.keep(patch),
         }
-        content = await run_in_threadpool(pack, patch.mask)
-        return Response(content, media_type=BINARY, headers={META: meta_text(meta)})
+        return packed(await run_in_threadpool(pack, patch.mask), meta)
 
-    @routes.post("/sessions/{session}/label", tags=["masks"], response_class=Response)
+    @routes.post("/sessions/{session}/label", tags=["masks"], responses=PACKED)
     async def label(request: Request, session: SessionId, body: LabelBody) -> Response:
         """Return all structures of the volume, or the named ones, as a packed labelmap."""
-        lease, place = bench(session)
+        lease, place = bench(service, session)
         choice = LabelerChoice(body.model, fast=body.fast)
         labels = await service.label(
             request, lease, place.session.volume, choice, body.classes, name=body.job
         )
-        content = await run_in_threadpool(pack, labels.array)
-        return Response(content, media_type=BINARY, headers={META: meta_text(_names(labels))})
+        return await run_in_threadpool(labelled, labels)
 
-    @routes.get("/sessions/{session}/jobs/{job}/events", tags=["jobs"])
-    async def events(session: SessionId, job: str) -> StreamingResponse:
+
+def _job_routes(routes: APIRouter, service: Service) -> None:
+    @routes.get("/sessions/{session}/jobs/{job}/events", tags=["jobs"], response_class=EventStream)
+    async def events(session: SessionId, job: str) -> EventStream:
         """Follow a request under way: server-sent events ``progress`` and ``end``."""
-        _lease, place = bench(session)
+        _lease, place = bench(service, session)
         found = place.jobs.get(job)
         if found is None:
-            raise InputError(f"Nothing called {job!r} is under way in this session.")
-        return StreamingResponse(found.events(), media_type="text/event-stream")
+            raise UnknownJobError(f"Nothing called {job!r} is under way in this session.")
+        return EventStream(found.events())
 
     @routes.delete("/sessions/{session}/jobs/{job}", tags=["jobs"], status_code=204)
     async def cancel(session: SessionId, job: str) -> None:
         """Cancel a request under way; one that is over already is no error."""
-        _lease, place = bench(session)
+        _lease, place = bench(service, session)
         found = place.jobs.get(job)
         if found is not None and found.ticket is not None:
             found.ticket.cancel()
-
-    return routes
-
-
-def _names(labels: LabelVolume) -> dict[str, Any]:
-    rows = {
-        str(n): {"name": v.name, "color": v.color, "code": v.code} for n, v in labels.labels.items()
-    }
-    return {"labels": rows, "method": labels.method}
