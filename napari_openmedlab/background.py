@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
 from psygnal import Signal
 
+from openmedlab.core import CancelToken, Progress
 from openmedlab.engine import InferenceThread, Ticket, TicketState
 
 T = TypeVar("T")
@@ -29,6 +30,21 @@ class Background:
         failed: Callable[[Exception], None],
     ) -> None:
         """Call ``work()`` on the inference thread, then ``done`` or ``failed`` on this one."""
+        self.submit(lambda _progress, _cancel: work(), done, failed)
+
+    def submit(
+        self,
+        work: Callable[[Progress, CancelToken], T],
+        done: Callable[[T], None],
+        failed: Callable[[Exception], None],
+        reported: Callable[[int, int, str], None] | None = None,
+        key: Hashable = None,
+    ) -> Ticket[T]:
+        """Call ``work(progress, cancel)`` as `run` does; the ticket cancels it.
+
+        ``reported`` is told how far it is, on this thread. Newer work of the same ``key``
+        supersedes; ``failed`` is given `Cancelled` then.
+        """
 
         def on_end(ticket: Ticket[T]) -> None:
             if ticket.state is TicketState.DONE:
@@ -36,7 +52,11 @@ class Background:
             elif isinstance(ticket.error, Exception):
                 self._ended.emit(partial(failed, ticket.error))
 
-        self._thread.submit(lambda _progress, _cancel: work(), on_end=on_end)
+        def on_report(step: int, total: int, text: str) -> None:
+            if reported is not None:
+                self._ended.emit(partial(reported, step, total, text))
+
+        return self._thread.submit(work, key=key, on_report=on_report, on_end=on_end)
 
     @staticmethod
     def _call(result: Callable[[], Any]) -> None:

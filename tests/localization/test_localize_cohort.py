@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 from shifted import Shifted
 
@@ -16,7 +16,6 @@ from openmedlab.io import read_labels
 from openmedlab.localization.cohort import CohortResult, localize_cohort
 from openmedlab.localization.methods import LOCALIZERS, LocalizerChoice, PromptableChoice
 from openmedlab.localization.result import ScanResult
-from openmedlab.localization.run import merge
 from openmedlab.localization.templates import TemplateLibrary
 
 Cohort = Callable[..., CohortResult]
@@ -167,17 +166,24 @@ def test_a_result_is_read_as_it_was_written(cohort: Cohort, tmp_path: Path) -> N
         ScanResult.read(tmp_path / "x.json")
 
 
-def test_where_masks_overlap_the_surer_one_wins(body: tuple[Volume, LabelVolume]) -> None:
-    from openmedlab.core import LogitsPatch
+def test_an_organ_whose_mask_fails_does_not_stop_the_others(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openmedlab.builtin.click import ClickSegmenter
 
-    area = Region((0, 0, 0), (2, 2, 2))
-    weak = LogitsPatch(area, np.full((2, 2, 2), 1, np.float32), "x")
-    strong = np.full((2, 2, 2), -1, np.float32)
-    strong[0] = 3
-    labels = merge(body[0], {1: weak, 2: LogitsPatch(area, strong, "x")})
-    assert (labels[0, :2, :2] == 2).all()
-    assert (labels[1, :2, :2] == 1).all()
-    assert labels.sum() == 4 * 2 + 4
+    before, calls = ClickSegmenter.predict, []
+
+    def predict(self: ClickSegmenter, *given: Any, **named: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 1:
+            raise InputError("this one is odd")
+        return before(self, *given, **named)
+
+    monkeypatch.setattr(ClickSegmenter, "predict", predict)
+    result = cohort(method=PromptableChoice("builtin"), organs=["liver", "kidney_left"])
+    status = {o.status for o in result.done[0].organs}
+    assert status == {"failed", "found"}
+    assert any(o.note == "this one is odd" for o in result.done[0].organs)
 
 
 @pytest.mark.slow

@@ -121,15 +121,11 @@ def _task(
         raise InputError(f"{folder}: there is no template library; make one: openmedlab template.")
     whole = TemplateLibrary(folder)
     wanted = whole.only(organs) if organs else whole
-    findings = wanted.check()
-    bad = tuple(sorted({f.template for f in findings}))
-    usable = wanted.without(bad)
-    remarks = [f"Template {f.template} is left out. {f.text}" for f in findings]
-    lost = sorted(set(wanted.organs) - set(usable.organs))
-    remarks += [f"{organ} has no usable template and is left out." for organ in lost]
+    usable, remarks = wanted.usable()
     if not usable.templates:
         raise InputError(
             " ".join(remarks) or f"{folder} holds no templates; add some: openmedlab template add."
         )
     state = library_state(usable)
-    return Task(folder, usable.organs, localizer, method, bad, state, ending), remarks
+    left_out = tuple(sorted(usable.left_out))
+    return Task(folder, usable.organs, localizer, method, left_out, state, ending), remarks

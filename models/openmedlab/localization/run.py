@@ -10,21 +10,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from openmedlab.core import (
     CancelToken,
     Label,
-    LabelVolume,
     Localization,
     Localizer,
     LogitsPatch,
-    OpenMedLabError,
     Progress,
-    Promptable,
     Volume,
 )
-from openmedlab.engine import answer_prompts, manifest, write_manifest
+from openmedlab.engine import manifest, write_manifest
 from openmedlab.engine.manifest import fingerprint, made_for
 from openmedlab.io import read_volume, write_labels
 from openmedlab.io.atomic import replacing
@@ -36,6 +31,7 @@ from openmedlab.localization.organs import organ_label
 from openmedlab.localization.pictures import jpeg, organ_picture
 from openmedlab.localization.result import OrganResult, ScanResult
 from openmedlab.localization.templates import TemplateLibrary
+from openmedlab.medlsam.pipeline import MedLSAM
 
 PICTURES = "pictures"
 
@@ -100,15 +96,16 @@ class Tools:
 
     library: TemplateLibrary
     localizer: Localizer
-    promptable: Promptable | None
+    pipeline: MedLSAM | None
 
 
 @lru_cache(maxsize=1)
 def tools(task: Task) -> Tools:
     """Return the tools of a task, kept for the next scan."""
     library = TemplateLibrary(task.library, task.organs, task.without)
-    promptable = task.method.make() if task.method is not None else None
-    return Tools(library, task.localizer.make(), promptable)
+    localizer = task.localizer.make()
+    pipeline = MedLSAM(localizer, task.method.make()) if task.method is not None else None
+    return Tools(library, localizer, pipeline)
 
 
 def library_state(library: TemplateLibrary) -> str:
@@ -131,23 +128,24 @@ def do_scan(job: ScanJob, cancel: CancelToken | None = None) -> ScanResult:
     cancel = cancel or CancelToken()
     used = tools(job.task)
     request = _request(job, used)
-    main = job.labels if used.promptable is not None else job.boxes
+    main = job.labels if used.pipeline is not None else job.boxes
     if job.boxes.exists() and made_for(main, request):
         return ScanResult.read(job.boxes).again()
     progress = Progress()
     with progress.stage("prepare"):
         volume = read_volume(job.image)
         require_fit(volume, {t.volume.modality for t in used.library.templates})
-    organs = locate(volume, used.library, used.localizer, progress, cancel)
+    found = _found(volume, used, progress, cancel)
     localize_s = progress.timings.infer
+    organs = [_result(name, used.library, found.get(name), volume) for name in used.library.organs]
     patches: dict[str, LogitsPatch] = {}
-    if used.promptable is not None:
-        organs, patches = _with_masks(volume, organs, used, progress, cancel)
+    if used.pipeline is not None:
+        organs, patches = _with_masks(volume, organs, found, used.pipeline, progress, cancel)
     with progress.stage("write"):
         organs = _draw(job, volume, organs, patches)
-        if used.promptable is not None:
-            organs = _write_labels(job, volume, organs, patches, used.promptable)
-        output = job.labels if used.promptable is not None else None
+        if used.pipeline is not None:
+            organs = _write_labels(job, volume, organs, patches, found, used.pipeline)
+        output = job.labels if used.pipeline is not None else None
         method = _method(used)
         result = ScanResult(
             job.image, job.name.as_posix(), tuple(organs), output, localize_s, method
@@ -157,18 +155,13 @@ def do_scan(job: ScanJob, cancel: CancelToken | None = None) -> ScanResult:
     return result
 
 
-def locate(
-    volume: Volume,
-    library: TemplateLibrary,
-    localizer: Localizer,
-    progress: Progress,
-    cancel: CancelToken,
-) -> list[OrganResult]:
-    """Return where the library's organs lie in ``volume``, in alphabetical order."""
+def _found(
+    volume: Volume, used: Tools, progress: Progress, cancel: CancelToken
+) -> Mapping[str, Localization]:
     with progress.stage("infer"):
-        found = localizer.localize(library, volume, progress, cancel)
+        found = used.localizer.localize(used.library, volume, progress, cancel)
     cancel.check()
-    return [_result(name, library, found.get(name), volume) for name in library.organs]
+    return found
 
 
 def _result(
@@ -183,43 +176,20 @@ def _result(
 def _with_masks(
     volume: Volume,
     organs: list[OrganResult],
-    used: Tools,
+    found: Mapping[str, Localization],
+    pipeline: MedLSAM,
     progress: Progress,
     cancel: CancelToken,
 ) -> tuple[list[OrganResult], dict[str, LogitsPatch]]:
     """Make the masks; an organ whose mask fails is told, the others go on."""
-    assert used.promptable is not None
-    patches: dict[str, LogitsPatch] = {}
-    done = []
-    for organ in organs:
-        started = time.perf_counter()
-        note, status = organ.note, organ.status
-        if organ.points:
-            try:
-                patches[organ.organ] = answer_prompts(
-                    used.promptable,
-                    volume,
-                    [organ.extreme_points.box],
-                    progress=progress,
-                    cancel=cancel,
-                )
-            except OpenMedLabError as error:
-                note, status = str(error), "failed"
-        seconds = time.perf_counter() - started if organ.points else 0.0
-        done.append(replace(organ, note=note, status=status, mask_s=seconds))
-    return done, patches
-
-
-def merge(volume: Volume, patches: Mapping[int, LogitsPatch]) -> np.ndarray[Any, Any]:
-    """Return one labelmap (z, y, x) of masks by number; the larger logit wins a voxel."""
-    labels = np.zeros(volume.shape, np.uint8 if max(patches, default=0) < 256 else np.uint16)
-    best = np.zeros(volume.shape, np.float32)
-    for number, patch in patches.items():
-        area = patch.region.slices
-        wins = patch.logits > best[area]
-        best[area][wins] = patch.logits[wins]
-        labels[area][wins] = number
-    return labels
+    failed: dict[str, str] = {}
+    started = time.perf_counter()
+    patches = pipeline.segment(volume, found, progress, cancel, failed.__setitem__)
+    share = (time.perf_counter() - started) / max(len(found), 1)
+    done = [replace(o, mask_s=share if o.organ in found else 0.0) for o in organs]
+    return [
+        replace(o, status="failed", note=failed[o.organ]) if o.organ in failed else o for o in done
+    ], patches
 
 
 def _draw(
@@ -251,17 +221,16 @@ def _write_labels(
     volume: Volume,
     organs: list[OrganResult],
     patches: Mapping[str, LogitsPatch],
-    promptable: Promptable,
+    found: Mapping[str, Localization],
+    pipeline: MedLSAM,
 ) -> list[OrganResult]:
     """Write the labelmap; return the organs with their volumes and what is odd about them."""
     meaning: dict[int, Label] = {
         number: organ_label(organ.organ, organ.code, number)
         for number, organ in enumerate(organs, 1)
     }
-    by_number = {n: patches[m.name] for n, m in meaning.items() if m.name in patches}
-    labels = LabelVolume(
-        merge(volume, by_number), volume.geometry, meaning, volume.name, promptable.name
-    )
+    merged = pipeline.merge(volume, [o.organ for o in organs], patches, found, {})
+    labels = replace(merged, labels=meaning)
     write_labels(labels, job.labels, image=volume)
     rows = label_statistics(labels, volume)
     volumes = {row.name: row.ml for row in rows}
@@ -277,14 +246,14 @@ def _write_labels(
 
 
 def _method(used: Tools) -> str:
-    masks_by = f", masks by {used.promptable.name}" if used.promptable is not None else ""
+    masks_by = f", masks by {used.pipeline.promptable.name}" if used.pipeline is not None else ""
     scans = len({t.scan for t in used.library.templates})
     return f"Boxes by {used.localizer.name} from templates on {scans} scan(s){masks_by}"
 
 
 def _request(job: ScanJob, used: Tools) -> dict[str, Any]:
     """What decides the result: when it is the same, the result is."""
-    promptable = used.promptable
+    promptable = used.pipeline.promptable if used.pipeline is not None else None
     return {
         "file": fingerprint(job.image),
         "localizer": [used.localizer.name, used.localizer.version],
@@ -302,7 +271,7 @@ def _write_record(
     request: dict[str, Any],
     progress: Progress,
 ) -> None:
-    chosen = used.promptable or used.localizer
+    chosen = used.pipeline.promptable if used.pipeline is not None else used.localizer
     record = manifest(
         volume,
         method=chosen.name,

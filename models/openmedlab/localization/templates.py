@@ -73,7 +73,7 @@ class TemplateLibrary:
         if self.folder.is_file():
             raise InputError(f"{self.folder} is a file; give the folder of a template library.")
         self._organs = None if organs is None else frozenset(organs)
-        self._without = frozenset(without)
+        self.left_out = frozenset(without)
         self._scans = Recent[Volume](MAX_BYTES, lambda v: int(np.prod(v.shape)) * v.dtype.itemsize)
         self._features = Recent[Arrays](
             MAX_BYTES, lambda kept: sum(a.nbytes for a in kept.values())
@@ -88,7 +88,7 @@ class TemplateLibrary:
         self._unreadable: list[Finding] = []
         found = []
         for path in sorted(self.folder.glob(f"*/{FILE}")):
-            if path.parent.name in self._without:
+            if path.parent.name in self.left_out:
                 continue
             try:
                 found.append(read_template(path.parent))
@@ -120,11 +120,11 @@ class TemplateLibrary:
             raise InputError(
                 f"{self.folder} has no template of {', '.join(unknown)}; it has: {known}."
             )
-        return self._part(organs, self._without)
+        return self._part(organs, self.left_out)
 
     def without(self, names: Collection[str]) -> TemplateLibrary:
         """Return the same library less the templates of these names."""
-        return self._part(self._organs, self._without | frozenset(names))
+        return self._part(self._organs, self.left_out | frozenset(names))
 
     def _part(self, organs: Collection[str] | None, without: Collection[str]) -> TemplateLibrary:
         part = TemplateLibrary(self.folder, organs, without)
@@ -310,6 +310,15 @@ class TemplateLibrary:
                 text = f"A point of {template.organ} lies outside its scan; mark the organ again."
                 findings.append(Finding(template.name, text))
         return findings
+
+    def usable(self) -> tuple[TemplateLibrary, list[str]]:
+        """Return the library less the templates that `check` finds fault with, and why."""
+        findings = self.check()
+        left = self.without({f.template for f in findings})
+        remarks = [f"Template {f.template} is left out. {f.text}" for f in findings]
+        lost = sorted(set(self.organs) - set(left.organs))
+        remarks += [f"{organ} has no usable template and is left out." for organ in lost]
+        return left, remarks
 
 
 def _name(organ: str, volume: Volume) -> str:
