@@ -30,7 +30,6 @@ class Desk:
         self.until = until
 
     def ask(self, target, **options):
-        self.editor.use(target.segmentation, target.volume, target.segment_id)
         listener = Listener(
             self.done.append, self.failed.append, lambda *news: self.reports.append(news)
         )

@@ -98,7 +98,7 @@ class Assistant:
     def test(self, listener: Listener) -> None:
         """Find out whether the server can be worked with; the listener gets a `TestResult`."""
         where = self._where()
-        self._submit("test", lambda _p, _c: self.remote.test(*where), listener)
+        self.run("test", lambda _p, _c: self.remote.test(*where), listener)
 
     def ask_models(self, listener: Listener) -> None:
         """Ask what the server offers; the listener gets the models once `models` holds them."""
@@ -109,7 +109,7 @@ class Assistant:
             listener.done(models)
 
         heard = Listener(keep, listener.failed, listener.report, listener.ended)
-        self._submit("models", lambda _p, _c: self.remote.models(*where), heard)
+        self.run("models", lambda _p, _c: self.remote.models(*where), heard)
 
     def segment(
         self,
@@ -162,7 +162,7 @@ class Assistant:
                 listener.done(answer)
 
         heard = Listener(write, listener.failed, listener.report, listener.ended)
-        self._submit(target.key, work, heard)
+        self.run(target.key, work, heard)
 
     def label(
         self,
@@ -179,7 +179,24 @@ class Assistant:
             client = self.remote.connect(*where)
             return self.remote.label(client, image, model, classes, fast, progress, cancel)
 
-        self._submit("label", work, listener)
+        self.run("label", work, listener)
+
+    def templates(self, model: str, listener: Listener) -> None:
+        """Ask for the names in the server's library of templates."""
+        where = self._where()
+        self.run("templates", lambda _p, _c: self.remote.templates(*where, model), listener)
+
+    def localize(
+        self, volume: Any, model: str, templates: Collection[str] | None, listener: Listener
+    ) -> None:
+        """Ask where organs are; the listener gets a `Localization` by name."""
+        image, where = volume_of(volume), self._where()
+
+        def work(progress: Any, cancel: Any) -> Any:
+            client = self.remote.connect(*where)
+            return self.remote.localize(client, image, model, templates, progress, cancel)
+
+        self.run("localize", work, listener)
 
     def cancel(self) -> None:
         """Stop all that is under way."""
@@ -193,7 +210,7 @@ class Assistant:
         self._known.clear()
         if keys:
             nobody = Listener(lambda _: None, lambda _: None)
-            self._submit("forget", lambda _p, _c: [self.remote.forget(k) for k in keys], nobody)
+            self.run("forget", lambda _p, _c: [self.remote.forget(k) for k in keys], nobody)
 
     def close(self) -> None:
         """Give the server's sessions back and end the thread."""
@@ -203,7 +220,8 @@ class Assistant:
     def _where(self) -> tuple[str, str | None]:
         return self.address.strip(), self.token.strip() or None
 
-    def _submit(self, key: Hashable, work: Callable[..., Any], listener: Listener) -> None:
+    def run(self, key: Hashable, work: Callable[..., Any], listener: Listener) -> None:
+        """Run ``work(progress, cancel)`` beside the GUI; the listener gets what it returns."""
         self.background.submit(
             work,
             key=key,

@@ -116,6 +116,24 @@ class Remote:
             volume, model=model, classes=classes, fast=fast, progress=progress, cancel=cancel
         )
 
+    def templates(self, address: str, token: str | None, model: str) -> tuple[str, ...]:
+        """Return the names in the server's library of templates."""
+        return tuple(self.connect(address, token).templates(model))
+
+    def localize(
+        self,
+        client: Any,
+        volume: Volume,
+        model: str,
+        templates: Collection[str] | None,
+        progress: Progress,
+        cancel: CancelToken,
+    ) -> Any:
+        """Return where the organs of the named templates (None: all) are, by organ."""
+        return client.localize(
+            volume, model=model, templates=templates, progress=progress, cancel=cancel
+        )
+
     def forget(self, key: Hashable) -> None:
         """End the session of a segment: its next question begins anew."""
         session = self._sessions.pop(key, None)

@@ -33,6 +33,17 @@ def describe(segment: Any, label: Label) -> None:
         segment.SetTerminology(entry)
 
 
+def label_named(name: str) -> Label:
+    """Return name, colour and code of one of the 104 structures; of any other, its name."""
+    known = _codes()[2].get(name)
+    if known is None:
+        return Label(name)
+    kind, side = known
+    shown = (side or kind)["recommendedDisplayRGBValue"]
+    r, g, b = (value / 255 for value in shown)
+    return Label(name, (r, g, b), kind["CodeValue"])
+
+
 def entry_for(label: Label) -> str:
     """Return a label's terminology entry as Slicer writes it; empty where it has no code."""
     context, category, known = _codes()

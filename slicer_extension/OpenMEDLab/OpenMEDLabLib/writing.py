@@ -15,6 +15,10 @@ EDITOR_TAG = "SegmentEditor"
 class Editor(Protocol):
     """What a mask is written through: the module's own editor logic, or an effect."""
 
+    def use(self, segmentation: Any, volume: Any, segment_id: str) -> None:
+        """Turn to a segment of ``segmentation``, drawn over ``volume``."""
+        ...
+
     def labelmap(self) -> Any:
         """Return an empty image on the segmentation's reference geometry."""
         ...
@@ -39,10 +43,9 @@ def write_mask(
     Raises
     ------
     InputError
-        The segment is gone, or the segmentation's geometry does not reach the mask.
+        The segmentation's geometry does not reach the mask, or the editor left it.
     """
-    if segmentation.GetSegmentation().GetSegment(segment_id) is None:
-        raise InputError("The segment was removed before its mask arrived.")
+    editor.use(segmentation, volume, segment_id)
     target = editor.labelmap()
     if target is None:
         raise InputError(
@@ -67,7 +70,6 @@ class ModuleEditor:
         self.logic.SetMRMLScene(slicer.mrmlScene)
 
     def use(self, segmentation: Any, volume: Any, segment_id: str) -> None:
-        """Work on a segment of ``segmentation``, drawn over ``volume``."""
         node = editor_node()
         if self.logic.GetSegmentEditorNode() is not node:
             self.logic.SetSegmentEditorNode(node)
@@ -105,6 +107,11 @@ class EffectEditor:
 
     def __init__(self, effect: Any) -> None:
         self.effect = effect
+
+    def use(self, segmentation: Any, volume: Any, segment_id: str) -> None:
+        node = self.effect.parameterSetNode()
+        if node is None or node.GetSegmentationNode() is not segmentation:
+            raise InputError("The Segment Editor went on to another segmentation meanwhile.")
 
     def labelmap(self) -> Any:
         return self.effect.defaultModifierLabelmap()
