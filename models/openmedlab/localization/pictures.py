@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from openmedlab.core import ExtremePoints, LogitsPatch, Region, Volume
+from openmedlab.core import LogitsPatch, Region, Volume
 from openmedlab.core.region import Index3, _index3
 
 HEIGHT = 220
 MARGIN_MM = 45.0
 CT_WINDOW = (-160.0, 240.0)
 SURE, LOW, OUTLINE = (90, 220, 120), (255, 150, 40), (80, 200, 255)
+CROSS = (255, 80, 160)
 BACK = (24, 26, 30)
 Picture = npt.NDArray[np.uint8]
 _PLANES = (0, 1, 2)
@@ -19,17 +20,31 @@ _PLANES = (0, 1, 2)
 
 def organ_picture(
     volume: Volume,
-    points: ExtremePoints,
+    box: Region,
     *,
     low: bool = False,
     patch: LogitsPatch | None = None,
+    at: npt.ArrayLike | None = None,
 ) -> Picture:
     """Return RGB uint8 (height, width, 3): axial, coronal and sagittal side by side.
 
     The patient's right is at the left, the front at the top or at the left. The box is green,
     orange where the confidence is low; the outline of the mask is blue.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    box
+        The organ's voxels.
+    low
+        Whether the confidence is low.
+    patch
+        Its mask.
+    at
+        Index position (z, y, x) in the box that the planes go through, marked by a cross; the
+        middle of the box, without a cross, by default.
     """
-    box = points.box.region
     crop = _around(box, volume)
     frame = volume.geometry.crop(crop).reorientation("SPL")
     voxels = frame.apply(volume.read(crop)).astype(np.float32)
@@ -42,9 +57,13 @@ def organ_picture(
     mask, seen = frame.apply(inside), frame.region(box.relative_to(crop))
     spacing = frame.geometry.spacing
     middle = _index3((a + b - 1) // 2 for a, b in zip(seen.start, seen.stop, strict=True))
+    if at is not None:
+        middle = frame.region(Region.around(np.asarray(at, float)).relative_to(crop)).start
     window = _window(volume, voxels)
     planes = [
-        _plane(voxels, mask, seen, spacing, axis, middle, window, LOW if low else SURE)
+        _plane(
+            voxels, mask, seen, spacing, axis, middle, window, LOW if low else SURE, at is not None
+        )
         for axis in _PLANES
     ]
     gap = np.full((HEIGHT, 4, 3), BACK, np.uint8)
@@ -87,6 +106,7 @@ def _plane(
     middle: Index3,
     window: tuple[float, float],
     color: tuple[int, int, int],
+    cross: bool,
 ) -> Picture:
     """Draw one plane of a crop on the canonical grid, the top of the patient up."""
     from PIL import Image, ImageDraw
@@ -113,5 +133,11 @@ def _plane(
     if rows == 0:
         drawn = drawn.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         corners = (corners[0], HEIGHT - 1 - corners[3], corners[2], HEIGHT - 1 - corners[1])
-    ImageDraw.Draw(drawn).rectangle(corners, outline=color, width=2)
+    pen = ImageDraw.Draw(drawn)
+    pen.rectangle(corners, outline=color, width=2)
+    if cross:
+        across, down = (middle[columns] + 0.5) * x, (middle[rows] + 0.5) * y
+        down = HEIGHT - 1 - down if rows == 0 else down
+        pen.line((across - 7, down, across + 7, down), fill=CROSS, width=2)
+        pen.line((across, down - 7, across, down + 7), fill=CROSS, width=2)
     return np.array(drawn)

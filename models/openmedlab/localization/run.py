@@ -205,7 +205,7 @@ def _draw(
             continue
         picture = organ_picture(
             volume,
-            organ.extreme_points,
+            organ.extreme_points.box.region,
             low=organ.status != "found",
             patch=patches.get(organ.organ),
         )
