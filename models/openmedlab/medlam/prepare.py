@@ -145,8 +145,9 @@ def intensities(hounsfield: npt.ArrayLike) -> Float32:
 def resample(array: Array, shape: tuple[int, int, int], cancel: CancelToken) -> Float32:
     """Resize with cubic splines, first and last samples of each axis staying where they are.
 
-    Equal to ``scipy.ndimage.zoom(order=3)``. Read in slabs, so that a large scan is never
-    held as floating-point numbers. NaN counts as air.
+    Equal to ``scipy.ndimage.zoom(order=3)``, also in that for some sizes rounding puts the
+    last sample outside, where it is 0. Read in slabs, so that a large scan is never held as
+    floating-point numbers. NaN counts as air.
     """
     z, y, x = (
         spline_operator(old, new).astype(np.float32)
@@ -167,5 +168,5 @@ def spline_operator(old: int, new: int) -> Float64:
 
     if old == 1:
         return np.ones((new, 1))
-    columns = [ndimage.zoom(unit, new / old, order=3, mode="mirror") for unit in np.eye(old)]
+    columns = [ndimage.zoom(unit, new / old, order=3) for unit in np.eye(old)]
     return np.stack(columns, axis=1)
