@@ -72,6 +72,7 @@ class LocalizeController:
         self.boxes: BoxLayer | None = None
         self.masks: OrganMasks | None = None
         self.cohort: CohortReview | None = None
+        self._in_cohort = False
         self._single: Review | None = None
         self._searcher = Searcher()
         self._tickets: list[Ticket[Any]] = []
@@ -98,6 +99,7 @@ class LocalizeController:
         if image is self.image:
             return
         self._leave()
+        self._in_cohort = False
         self.image = image
         self.scan_changed.emit()
         self.organs_changed.emit()
@@ -158,7 +160,7 @@ class LocalizeController:
             self.boxes.removed.connect(self.reject)
             self.boxes.picked.connect(self.picked.emit)
         self._show_boxes()
-        low = sum(o.low for o in self.organs.values())
+        low = sum(o.low and o.located is not None for o in self.organs.values())
         text = f"{len(found.organs)} of {len(self.organs)} organs found"
         text += f", {low} to look at (low confidence)." if low else "."
         self.told.emit(" ".join([text, *found.remarks]), bool(found.remarks))
@@ -251,7 +253,7 @@ class LocalizeController:
     @property
     def review(self) -> Review:
         """The journal of the cohort, or of single scans on this computer."""
-        if self.cohort is not None and self.cohort.current is not None:
+        if self.cohort is not None and self._in_cohort:
             return self.cohort.review
         if self._single is None:
             self._single = Review(home() / "reviews" / "single_scans.jsonl")
@@ -298,8 +300,10 @@ class LocalizeController:
 
     def next_scan(self) -> None:
         """Save the masks of this scan, note that it is done, and open the next one."""
-        if self.cohort is None or self.cohort.current is None:
+        if self.cohort is None:
             self.told.emit("Choose a folder of scans to go through first.", True)
+        elif not self._in_cohort:
+            self._open_next()
         elif self.busy:
             self.told.emit("Wait until the masks are there (or cancel), then go on.", True)
         elif self.masks is None:
@@ -318,6 +322,7 @@ class LocalizeController:
         """Open the first scan that is not done; one that cannot be read is told and passed."""
         assert self.cohort is not None
         self._clear_layers()
+        self._in_cohort = True
         scan = self.cohort.next()
         self.scan_changed.emit()
         self.organs_changed.emit()
@@ -336,6 +341,8 @@ class LocalizeController:
         layers = [self.image, self.masks.layer if self.masks is not None else None]
         self._leave()
         self.image = None
+        if not self._in_cohort:
+            return
         for layer in layers:
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -354,7 +361,7 @@ class LocalizeController:
     @property
     def scan_name(self) -> str:
         """Name of the cohort's scan in view."""
-        scan = self.cohort.current if self.cohort is not None else None
+        scan = self.cohort.current if self.cohort is not None and self._in_cohort else None
         return scan.name.as_posix() if scan is not None else ""
 
     # --------------------------------------------------------------- running

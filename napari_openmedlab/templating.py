@@ -142,12 +142,11 @@ class TemplatesController:
         """Turn the viewer to the axial, coronal or sagittal plane."""
         if self.geometry is None:
             return
-        codes = self.geometry.reorientation("SPL").order
-        across = codes["SPL".index(PLANES[name])]
+        across = self.geometry.reorientation("SPL").order["SPL".index(PLANES[name])]
+        shown = [axis for axis in range(3) if axis != across]
         first = self.viewer.dims.ndim - 3
-        rest = [axis for axis in range(3) if axis != across]
-        order = [*range(first), first + across, *(first + axis for axis in rest)]
-        self.viewer.dims.order = tuple(order)
+        axes = [*range(-first, 0), across, *shown]
+        self.viewer.dims.order = tuple(first + axis for axis in axes)
         self.viewer.reset_view()
 
     # --------------------------------------------------------------- library

@@ -50,6 +50,10 @@ class LayerCombo(QComboBox):
         row = self.currentIndex()
         return self.layers[row] if 0 <= row < len(self.layers) else None
 
+    def newest(self) -> Layer | None:
+        """Return the uppermost layer on offer."""
+        return self._named[-1] if self._named else None
+
     def show_layer(self, layer: Layer | None) -> None:
         """Show ``layer`` as the chosen one, without a signal."""
         row = next((k for k, known in enumerate(self.layers) if known is layer), -1)

@@ -194,7 +194,7 @@ progress_bar
     def _choose_first(self) -> None:
         """Take the newest image as the scan, as long as there is none."""
         if self.controller.image is None and not self.controller.scan_name:
-            layer = self.image_combo.layer()
+            layer = self.image_combo.newest()
             if isinstance(layer, Image):
                 self.controller.choose(layer)
 
@@ -265,9 +265,9 @@ progress_bar
         if cohort is None:
             self.cohort_label.setText("No folder of scans is open.")
         else:
-            name = controller.scan_name or "nothing left"
             done = f"{cohort.done} of {len(cohort.scans)} scans done"
-            self.cohort_label.setText(f"<b>{name}</b>  ({done})<br>results: {cohort.results}")
+            name = f"<b>{controller.scan_name}</b>  ({done})" if controller.scan_name else done
+            self.cohort_label.setText(f"{name}<br>results: {cohort.results}")
         self._show_enabled()
 
     def _show_counts(self) -> None:
@@ -286,7 +286,7 @@ progress_bar
         ):
             button.setEnabled(usable)
         self.accept_sure_button.setEnabled(bool(self.controller.organs))
-        self.next_button.setEnabled(bool(self.controller.scan_name))
+        self.next_button.setEnabled(self.controller.cohort is not None)
 
     def _show_busy(self, busy: bool) -> None:
         self.cancel_button.setEnabled(busy)

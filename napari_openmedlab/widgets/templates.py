@@ -197,7 +197,7 @@ class TemplatesWidget(QWidget):
         self._soon.start()
 
     def _choose_first(self) -> None:
-        layer = self.image_combo.layer()
+        layer = self.image_combo.newest()
         if self.controller.image is None and isinstance(layer, Image):
             self.controller.choose(layer)
 
