@@ -1,0 +1,5 @@
+"""Organs found by templates, without weights: `BuiltinLocalizer`."""
+
+from openmedlab.builtin.localizer.localizer import BuiltinLocalizer
+
+__all__ = ["BuiltinLocalizer"]
