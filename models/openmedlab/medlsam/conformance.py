@@ -19,7 +19,13 @@ from openmedlab.engine.interaction import answer_prompts
 from openmedlab.medlam import procedure
 from openmedlab.medlam.conformance import localized, volume_of
 from openmedlab.medlsam.boxes import corners, slice_boxes
-from openmedlab.medlsam.paper import PaperSlices, frame_box, stretched
+from openmedlab.medlsam.paper import (
+    PaperScene,
+    PaperSlices,
+    clipped_range,
+    frame_box,
+    stretched,
+)
 from openmedlab.nn.conformance import Array, Arrays, Target, tensor
 from openmedlab.nn.fill import fill_by_name
 from openmedlab.sam.network import build_network
@@ -79,7 +85,8 @@ class _Targets:
         z_max: float,
         gt_slice_threshold: int,
     ) -> Arrays:
-        scene = _scene(volume_of(volume_zyx.T, np.eye(4)))
+        volume = volume_of(volume_zyx.T, np.eye(4))
+        scene = PaperScene(volume, clipped_range(volume))
         found: Arrays = {}
         for k in _kept(label_zyx, label_ids, z_min, z_max, gt_slice_threshold):
             found[f"image_{k}"] = stretched(scene.picture(Z, k)[..., 0])
