@@ -353,7 +353,8 @@ class LocalizeController:
         self.viewer.add_layer(image)
         self.viewer.reset_view()
         middle = np.asarray(image.data_to_world([n // 2 for n in finest(image).shape]))
-        self.viewer.dims.set_point(range(3), middle)
+        last = self.viewer.dims.ndim
+        self.viewer.dims.set_point(range(last - 3, last), middle)
         self.image = image
         self.scan_changed.emit()
         self.run()

@@ -122,7 +122,8 @@ class TemplatesController:
         if self.image is None or step not in self.points:
             return
         world = self.image.data_to_world(np.rint(self.points[step]))
-        self.viewer.dims.set_point(range(3), np.asarray(world))
+        last = self.viewer.dims.ndim
+        self.viewer.dims.set_point(range(last - 3, last), np.asarray(world))
         self._picture(step)
 
     def _picture(self, step: int) -> None:

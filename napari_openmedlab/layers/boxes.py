@@ -130,7 +130,13 @@ class BoxLayer:
         return self.layer
 
     def _across(self) -> list[int]:
-        return [axis for axis in range(3) if axis not in self.viewer.dims.displayed]
+        shown = [axis - self._first_axis for axis in self.viewer.dims.displayed]
+        return [axis for axis in range(3) if axis not in shown]
+
+    @property
+    def _first_axis(self) -> int:
+        """The viewer's axis that is the image's z; other layers may have more axes."""
+        return int(self.viewer.dims.ndim) - 3
 
     def _slice(self, axis: int) -> float:
         here = np.asarray(self.image.world_to_data(self.viewer.dims.point), float)
@@ -217,7 +223,7 @@ class BoxLayer:
         box = self.boxes[organ]
         world = self.image.data_to_world(np.rint((box.lower + box.upper) / 2))
         for axis in self._across():
-            self.viewer.dims.set_point(axis, world[axis])
+            self.viewer.dims.set_point(self._first_axis + axis, world[axis])
         self.draw()
         layer = self._made()
         organs = list(map(str, layer.features["organ"]))

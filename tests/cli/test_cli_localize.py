@@ -82,6 +82,7 @@ def test_masks_of_one_scan(cli: Cli, library: Path, scans: Path, tmp_path: Path)
         (("--localizer", "nonsense"), "no localizer 'nonsense'"),
         (("--organs", "wings"), "no template of wings"),
         (("--localizer-weights", "w.pth"), "no weights"),
+        (("--sub-patches",), "sub-patches"),
         (("--scheduler", "nonsense://x"), "No Dask scheduler"),
     ],
 )

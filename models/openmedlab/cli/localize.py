@@ -11,7 +11,7 @@ from openmedlab.cli.console import interruptible, progress, result, say, table
 
 if TYPE_CHECKING:
     from openmedlab.localization.cohort import CohortResult, Outcome
-    from openmedlab.localization.methods import PromptableChoice
+    from openmedlab.localization.methods import LocalizerChoice, PromptableChoice
 
 FAILED = 1
 
@@ -26,6 +26,9 @@ Finder = Annotated[str, typer.Option("--localizer", help="builtin or medlam.")]
 FinderWeights = Annotated[
     Path | None, typer.Option(help="Checkpoint of the localizer instead of the stored one.")
 ]
+SubPatches = Annotated[
+    bool, typer.Option("--sub-patches", help="MedLAM: look for slabs of each organ; slower.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...")]
 Scheduler = Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -38,6 +41,7 @@ def localize(
     organs: Organs = None,
     localizer: Finder = "builtin",
     localizer_weights: FinderWeights = None,
+    sub_patches: SubPatches = False,
     device: Device = None,
     scheduler: Scheduler = None,
     as_json: AsJson = False,
@@ -47,10 +51,10 @@ def localize(
     A run goes on where an earlier one stopped; scans that cannot be done are listed at the
     end and give exit code 1.
     """
-    _run(
-        scans, templates, out, organs, localizer, localizer_weights, device, None, ".nii.gz",
-        scheduler, as_json,
-    )  # fmt: skip
+    from openmedlab.localization.methods import LocalizerChoice
+
+    finder = LocalizerChoice(localizer, localizer_weights, device, sub_patches)
+    _run(scans, templates, out, organs, finder, None, ".nii.gz", scheduler, as_json)
 
 
 def medlsam(
@@ -66,6 +70,7 @@ def medlsam(
     organs: Organs = None,
     localizer: Finder = "builtin",
     localizer_weights: FinderWeights = None,
+    sub_patches: SubPatches = False,
     device: Device = None,
     ending: Annotated[str, typer.Option(help="Of the labelmaps: .nii.gz, .seg.nrrd, ...")] = (
         ".nii.gz"
@@ -78,13 +83,11 @@ def medlsam(
     A run goes on where an earlier one stopped; scans that cannot be done are listed at the
     end and give exit code 1.
     """
-    from openmedlab.localization.methods import PromptableChoice
+    from openmedlab.localization.methods import LocalizerChoice, PromptableChoice
 
     chosen = PromptableChoice(method, weights, device)
-    _run(
-        scans, templates, out, organs, localizer, localizer_weights, device, chosen, ending,
-        scheduler, as_json,
-    )  # fmt: skip
+    finder = LocalizerChoice(localizer, localizer_weights, device, sub_patches)
+    _run(scans, templates, out, organs, finder, chosen, ending, scheduler, as_json)
 
 
 def _run(
@@ -92,23 +95,20 @@ def _run(
     templates: Path,
     out: Path,
     organs: str | None,
-    localizer: str,
-    localizer_weights: Path | None,
-    device: str | None,
+    localizer: LocalizerChoice,
     method: PromptableChoice | None,
     ending: str,
     scheduler: str | None,
     as_json: bool,
 ) -> None:
     from openmedlab.localization.cohort import localize_cohort
-    from openmedlab.localization.methods import LocalizerChoice
 
     with progress("Looking for organs") as report, interruptible() as cancel:
         done = localize_cohort(
             scans,
             templates,
             out,
-            localizer=LocalizerChoice(localizer, localizer_weights, device),
+            localizer=localizer,
             method=method,
             organs=[n.strip() for n in organs.split(",") if n.strip()] if organs else (),
             ending=ending,

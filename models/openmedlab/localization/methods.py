@@ -27,11 +27,14 @@ class LocalizerChoice:
         Checkpoint to use instead of the stored one.
     device
         ``"cpu"``, ``"cuda"``, ...; by default the best there is.
+    parts
+        MedLAM: look for an organ's slabs (the paper's sub-patches) besides the whole.
     """
 
     name: str = BUILTIN
     weights: Path | None = None
     device: str | None = None
+    parts: bool = False
 
     def make(self) -> Localizer:
         """Return the localizer.
@@ -54,6 +57,8 @@ class LocalizerChoice:
             )
         if self.name == BUILTIN and self.weights is not None:
             raise InputError("The built-in localizer has no weights; leave them out.")
+        if self.name == BUILTIN and self.parts:
+            raise InputError("The built-in localizer knows no sub-patches; use medlam for them.")
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def _medlam(choice: LocalizerChoice) -> Localizer:
     network, version = trained(MEDLAM, choice.weights)
     device: Any = choice.device or default_device()
     made: Localizer = load_object("openmedlab.medlam.localizer:MedLam")(
-        network, device=device, version=version
+        network, device=device, version=version, parts=choice.parts
     )
     return made
 
