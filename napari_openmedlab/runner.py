@@ -16,6 +16,7 @@ from napari_openmedlab.workspace import Workspace
 from openmedlab import zoo
 from openmedlab.core import InputError, LogitsPatch, OpenMedLabError, Promptable, Region
 from openmedlab.engine import Answer, InferenceThread, Interaction, Ticket, TicketState
+from openmedlab.engine.refine import trusted_base
 
 log = logging.getLogger(__name__)
 Key = tuple[Workspace, int]
@@ -131,13 +132,16 @@ class Runner:
         self._update_busy()
 
     def _clear(self, workspace: Workspace, number: int) -> None:
-        """Take the mask of an object back whose prompts are all gone; hand work stays."""
+        """Take the mask of an object back whose prompts are all gone; what it began with stays."""
         workspace.stale.discard(number)
         self.cancel_for(workspace, number)
         session = workspace.session
         if workspace.link is not None:
             workspace.link.sync()
-        if session.model_prompts(number):
+        left = session.model_prompts(number)
+        if trusted_base(left) is not None:
+            self._submit(workspace, number)
+        if left:
             return
         nothing = LogitsPatch(Region((0, 0, 0), (1, 1, 1)), -np.ones((1, 1, 1), np.float32), "")
         edit = session.propose(number, nothing)

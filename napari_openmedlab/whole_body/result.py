@@ -139,7 +139,7 @@ class Result:
         made = cls(viewer, layer, run.image, thread, sorted(expected))
         made.request = run.request(whole)
         part = "" if whole else f", cancelled: {run.kept()}"
-        made.made = f"<b>{run.method}</b> ({run.version}), {run.seconds:.1f} s{part}"
+        made.made = f"<b>{run.method}</b> in {run.seconds:.1f} s{part}"
         return made
 
     # ---------------------------------------------------------------- labels

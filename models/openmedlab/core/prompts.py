@@ -210,12 +210,14 @@ class MaskPrompt(Prompt):
     """An existing mask to start from: hand-drawn, imported, or an AI mask edited by brush.
 
     It supersedes the prompts before it in an object's list except that clicked
-    voxels it agrees with stay fixed; the prompts after it refine it.
+    voxels it agrees with stay fixed; the prompts after it refine it. A ``trusted`` one is
+    right but for what they point at: each changes it near itself only.
     """
 
     start: tuple[int, int, int]
     stop: tuple[int, int, int]
     bits: bytes
+    trusted: bool = False
     kind: ClassVar[str] = "mask"
 
     @classmethod

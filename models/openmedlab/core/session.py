@@ -91,6 +91,7 @@ class Session:
         self._answers: dict[int, LogitsPatch] = {}
         self._bases: dict[int, tuple[int, MaskPrompt]] = {}
         self._touched: dict[int, int] = {}
+        self._trusted: set[int] = set()
         self._revisions: dict[int, int] = {}
         self._extents: dict[int, Region] = {}
         self._undo: list[Edit] = []
@@ -178,6 +179,7 @@ class Session:
         )
         for table in tables:
             table.pop(number, None)
+        self._trusted.discard(number)
         self._log("remove object", number=number)
         self.objects_changed.emit()
         return clear
@@ -257,15 +259,18 @@ class Session:
             seen = self._touched.pop(number)
             self._bases.pop(number, None)
             if mask.any():
-                self._bases[number] = (seen, MaskPrompt.from_array(mask, region.start))
+                base = MaskPrompt.from_array(mask, region.start)
+                self._bases[number] = (seen, replace(base, trusted=number in self._trusted))
         if number not in self._bases:
             return prompts
         seen, base = self._bases[number]
         return (*prompts[:seen], base, *prompts[seen:])
 
     def build_on(self, number: int) -> None:
-        """Let an object's next prompts refine the voxels it has now, whoever made them."""
+        """Trust the voxels an object has now: its next prompts change them near themselves."""
         self._touched[number] = len(self.prompts(number))
+        self._trusted.add(number)
+        self._log("build on", number=number)
 
     def previous(self, number: int, method: str) -> LogitsPatch | None:
         """The last answer for an object, if ``method`` gave it and nobody changed it since."""
@@ -418,6 +423,8 @@ class Session:
             case "prompts":
                 prompts = [prompt_from_json(p) for p in values["prompts"]]
                 self.set_prompts(values["number"], prompts)
+            case "build on":
+                self.build_on(values["number"])
             case "policy":
                 self.policy = LabelPolicy.from_json(values)
             case "edit":

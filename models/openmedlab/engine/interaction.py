@@ -13,6 +13,7 @@ from openmedlab.core.progress import CancelToken, Progress, Timings
 from openmedlab.core.session import Session
 from openmedlab.core.volume import Volume
 from openmedlab.engine.cache import EncodingCache, Prefetching, Storable, shared_cache
+from openmedlab.engine.refine import refined, trusted_base
 from openmedlab.engine.thread import InferenceThread, Ticket, TicketState
 
 
@@ -50,6 +51,8 @@ def answer_prompts(
 ) -> LogitsPatch:
     """Return ``model``'s mask for ``prompts``, clicked voxels guaranteed.
 
+    Behind a trusted `MaskPrompt`, every prompt changes the mask near itself only.
+
     Raises
     ------
     PromptError
@@ -60,14 +63,21 @@ def answer_prompts(
     progress, cancel = progress or Progress(), cancel or CancelToken()
     cache = cache or shared_cache()
     check_prompts(prompts, volume.geometry)
-    region = model.region(volume.geometry, prompts)
-    with progress.stage("prepare"):
-        encoding = cache.encode(model, volume, region, progress, cancel)
-    cancel.check()
-    with progress.stage("infer"):
-        patch = model.predict(encoding, prompts, previous, progress, cancel)
-    cancel.check()
-    return pin(patch, prompts)
+
+    def ask(given: PromptList, before: LogitsPatch | None = None) -> LogitsPatch:
+        region = model.region(volume.geometry, given)
+        with progress.stage("prepare"):
+            encoding = cache.encode(model, volume, region, progress, cancel)
+        cancel.check()
+        with progress.stage("infer"):
+            patch = model.predict(encoding, given, before, progress, cancel)
+        cancel.check()
+        return patch
+
+    base = trusted_base(prompts)
+    if base is None:
+        return pin(ask(prompts, previous), prompts)
+    return pin(refined(ask, model.name, volume.geometry, prompts, base, previous), prompts)
 
 
 class Interaction:
