@@ -14,11 +14,13 @@ from starlette.requests import Request
 from openmedlab import __version__
 from openmedlab.client.wire import TooLargeError
 from openmedlab.core import Cancelled, InputError, MemoryGuardError
-from openmedlab.server import nninteractive, v1
+from openmedlab.server import monailabel, nninteractive, v1
+from openmedlab.server.datastore import UnknownImageError
 from openmedlab.server.guard import Guard
 from openmedlab.server.jobs import UnknownJobError
 from openmedlab.server.leases import CapacityError, GoneError
 from openmedlab.server.models import NotReadyError, UnknownModelError
+from openmedlab.server.monailabel_session import UnknownSessionError
 from openmedlab.server.service import Service
 from openmedlab.server.v1_words import UnknownObjectError
 
@@ -30,6 +32,8 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TooLargeError, 413),
     (UnknownModelError, 404),
     (UnknownJobError, 404),
+    (UnknownImageError, 404),
+    (UnknownSessionError, 404),
     (UnknownObjectError, 404),
     (NotReadyError, 409),
     (InputError, 400),
@@ -46,6 +50,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(v1.router(service))
+    app.include_router(monailabel.router(service))
     clicks = nninteractive.router(service)
     app.include_router(clicks)
     app.include_router(clicks, prefix="/m/{model}", include_in_schema=False)

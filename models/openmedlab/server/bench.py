@@ -6,7 +6,6 @@ import secrets
 from collections import OrderedDict
 
 from openmedlab.core import Journal, LogitsPatch, Session, Volume
-from openmedlab.server.jobs import Job
 from openmedlab.server.settings import Settings
 
 KEPT_ANSWERS = 32
@@ -19,13 +18,10 @@ class Bench:
     ----------
     session
         Objects, prompts, labelmap, undo, journal.
-    jobs
-        Work under way, by the client's name for it.
     """
 
     def __init__(self, volume: Volume, journal: Journal | None = None) -> None:
         self.session = Session(volume, journal=journal)
-        self.jobs: dict[str, Job] = {}
         self._answers: OrderedDict[str, LogitsPatch] = OrderedDict()
 
     @property

@@ -15,7 +15,7 @@ from openmedlab.client.connection import VERSION_HEADER
 from openmedlab.server.settings import Settings, is_loopback
 
 log = logging.getLogger(__name__)
-OPEN_PATHS = ("/healthz", "/v1/hello", "/auth/", "/auth/token", "/auth/token/valid")
+OPEN_PATHS = ("/healthz", "/v1/hello", "/auth/", "/auth/token")
 
 
 class BodyTooLargeError(Exception):
@@ -77,12 +77,9 @@ class Guard:
         return None
 
     def _knows(self, authorization: str) -> bool:
-        token = self._settings.token
-        if token is None:
-            return True
         scheme, _, shown = authorization.partition(" ")
-        same = hmac.compare_digest(shown.strip().encode(), token.encode())
-        return same and scheme.lower() == "bearer"
+        same = same_token(shown.strip(), self._settings.token)
+        return self._settings.token is None or (same and scheme.lower() == "bearer")
 
     def _counted(self, receive: Receive) -> Receive:
         left = self._settings.max_body
@@ -102,6 +99,11 @@ class Guard:
 
 
 _VERSION = (VERSION_HEADER.lower().encode(), __version__.encode())
+
+
+def same_token(shown: str, token: str | None) -> bool:
+    """Whether ``shown`` is the server's token, compared in constant time."""
+    return hmac.compare_digest(shown.encode(), (token or "").encode())
 
 
 def _is_open(path: str) -> bool:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from openmedlab.client.wire import unpack
 from openmedlab.core import (
+    Box,
     Geometry,
     InputError,
     Prompt,
@@ -143,3 +144,9 @@ def read_start(
             f"does not fit the image of {list(whole)}."
         )
     return region.start
+
+
+def read_roi(values: Any) -> Box:
+    """Return the box of MONAI Label's ``[i0, i1, j0, j1, k0, k1]``."""
+    a, b, c, d, e, f = values
+    return Box((e, c, a), (f, d, b))

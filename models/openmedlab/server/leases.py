@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from openmedlab.core import OpenMedLabError
+from openmedlab.server.jobs import Job
 
 
 class CapacityError(OpenMedLabError):
@@ -42,16 +43,33 @@ class Lease:
         When it last worked, and when its client last gave a sign of life.
     lock
         Held by a request that changes the session.
-    busy
-        Requests under way; a session with any is not thrown out.
+    idle, liveness
+        Seconds without work, and without a sign of life, after which it ends.
+    jobs
+        Work under way; a session with any is not thrown out.
     """
 
     token: str
     occupant: Occupant
     used: float
     seen: float
+    idle: float
+    liveness: float
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    busy: int = 0
+    jobs: list[Job] = field(default_factory=list)
+
+    def job(self, name: str) -> Job | None:
+        """Return the newest work of that name that is under way."""
+        return next((j for j in reversed(self.jobs) if j.name == name), None)
+
+    def begin(self, job: Job) -> None:
+        """Take note of work."""
+        self.jobs.append(job)
+
+    def end(self, job: Job, now: float) -> None:
+        """Take note of its end."""
+        self.jobs.remove(job)
+        self.used = self.seen = now
 
 
 class Leases:
@@ -76,11 +94,20 @@ class Leases:
         self.liveness = liveness
         self._held: dict[str, Lease] = {}
 
-    def claim(self, make: Callable[[], Occupant]) -> Lease:
-        """Give out a session; raise `CapacityError` when there is none left."""
+    def claim(
+        self,
+        make: Callable[[], Occupant],
+        idle: float | None = None,
+        liveness: float | None = None,
+    ) -> Lease:
+        """Give out a session; raise `CapacityError` when there is none left.
+
+        ``idle`` and ``liveness`` differ from the usual for clients that know no heartbeat.
+        """
         self.require_room()
         now = self.clock()
-        lease = Lease(secrets.token_hex(16), make(), now, now)
+        times = (idle or self.idle, liveness or self.liveness)
+        lease = Lease(secrets.token_hex(16), make(), now, now, *times)
         self._held[lease.token] = lease
         return lease
 
@@ -114,7 +141,7 @@ class Leases:
 
     def remaining(self, lease: Lease) -> float:
         """Seconds until ``lease`` ends for want of work."""
-        return max(0.0, self.idle - (self.clock() - lease.used))
+        return max(0.0, lease.idle - (self.clock() - lease.used))
 
     def release(self, token: str) -> None:
         """End a lease; an unknown one is no error."""
@@ -126,8 +153,8 @@ class Leases:
         """End all leases that idled too long or whose client fell silent."""
         now = self.clock()
         for lease in list(self._held.values()):
-            silent = now - lease.seen > self.liveness or now - lease.used > self.idle
-            if silent and not lease.busy:
+            over = now - lease.seen > lease.liveness or now - lease.used > lease.idle
+            if over and not lease.jobs:
                 self.release(lease.token)
 
     def close(self) -> None:

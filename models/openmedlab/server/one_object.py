@@ -23,7 +23,6 @@ from openmedlab.core import (
     Session,
     Volume,
 )
-from openmedlab.server.jobs import Job
 
 NUMBER = 1
 LEVELS = 100
@@ -58,7 +57,6 @@ class OneObject:
         self.session: Session | None = None
         self.buffer: tuple[tuple[int, ...], np.dtype[np.generic]] | None = None
         self.autozoom = True
-        self.jobs: dict[str, Job] = {}
         self._journal = journal
         self._steps: list[Step] = []
 

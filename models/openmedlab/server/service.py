@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from openmedlab.client.wire import TooLargeError
 from openmedlab.core import (
+    Cancelled,
     CancelToken,
     LabelVolume,
     LogitsPatch,
@@ -98,34 +99,42 @@ class Service:
 
     # ------------------------------------------------------------------ work
     async def run(
-        self, request: Request, lease: Lease, work: Work[T], *, key: Any = None, name: str = ""
+        self,
+        request: Request | None,
+        lease: Lease | None,
+        work: Work[T],
+        *,
+        key: Any = None,
+        name: str = "",
     ) -> tuple[T, Timings]:
-        """Do ``work`` on the inference thread; a client that hung up cancels it."""
-        job = Job()
-        ticket = self.thread.submit(work, key=key, on_report=job.report)
-        job.ticket = ticket
+        """Do ``work`` on the inference thread; a client that hung up cancels it.
+
+        ``lease`` is the session it belongs to, where it belongs to one; there ``name`` is how
+        its events and its cancel find it.
+        """
+        if self.stopping:
+            raise Cancelled
+        job = Job(name, self.thread.submit, work, key)
         self._jobs.add(job)
-        jobs: dict[str, Job] = getattr(lease.occupant, "jobs", {})
-        jobs[name] = job
-        lease.busy += 1
+        if lease is not None:
+            lease.begin(job)
         try:
-            future = asyncio.wrap_future(ticket.future)
+            future = asyncio.wrap_future(job.ticket.future)
             while not (await asyncio.wait([future], timeout=GLANCE))[0]:
-                if await request.is_disconnected():
-                    ticket.cancel()
-            return future.result(), ticket.progress.timings
+                if request is not None and await request.is_disconnected():
+                    job.ticket.cancel()
+            return future.result(), job.ticket.progress.timings
         finally:
-            lease.busy -= 1
-            lease.used = lease.seen = self.leases.clock()
+            job.ticket.cancel()
             self._jobs.discard(job)
-            if jobs.get(name) is job:
-                del jobs[name]
-            job.end(ticket.state.value)
+            if lease is not None:
+                lease.end(job, self.leases.clock())
+            job.end()
 
     async def answer(
         self,
-        request: Request,
-        lease: Lease,
+        request: Request | None,
+        lease: Lease | None,
         volume: Volume,
         model: str,
         prompts: PromptList,
@@ -152,9 +161,7 @@ class Service:
                 progress=progress,
                 cancel=cancel,
             )
-            work_ahead(
-                self.thread, self.cache, promptable, volume, prompts, patch, (lease.token, "tend")
-            )
+            work_ahead(self.thread, self.cache, promptable, volume, prompts, patch, (lease, "tend"))
             return patch
 
         patch, timings = await self.run(request, lease, work, key=key, name=name)
@@ -162,14 +169,14 @@ class Service:
 
     async def label(
         self,
-        request: Request,
-        lease: Lease,
+        request: Request | None,
+        lease: Lease | None,
         volume: Volume,
         choice: LabelerChoice,
         classes: list[str] | None,
         *,
         name: str = "",
-    ) -> LabelVolume:
+    ) -> tuple[LabelVolume, Timings]:
         """Return all structures of a volume, or the named ones."""
         self.models.require_labeler(choice)
         self.reserve(2 * volume.geometry.region.size, "the labelmap")
@@ -177,15 +184,13 @@ class Service:
         def work(progress: Progress, cancel: CancelToken) -> LabelVolume:
             return self.models.labeler(choice).label(volume, classes, progress, cancel)
 
-        labels, _timings = await self.run(request, lease, work, name=name)
-        return labels
+        return await self.run(request, lease, work, name=name)
 
     def stop(self) -> None:
         """Cancel all that waits and runs, so that open requests end; sessions stay."""
         self.stopping = True
         for job in list(self._jobs):
-            if job.ticket is not None:
-                job.ticket.cancel()
+            job.ticket.cancel()
 
     def close(self) -> None:
         """End all sessions; their journals are written to the end."""

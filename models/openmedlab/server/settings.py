@@ -42,6 +42,8 @@ class Settings:
         Folder for the sessions' journals; None keeps none.
     datastore
         Folder of images served in MONAI Label's language; None serves none.
+    templates
+        Library of templates for localisation; None offers none.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +57,7 @@ class Settings:
     liveness: float = 60.0
     journals: Path | None = None
     datastore: Path | None = None
+    templates: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.token and not is_loopback(self.host):
@@ -62,8 +65,9 @@ class Settings:
                 f"On {self.host} anybody in the network could use this server; give a token, or "
                 "listen on 127.0.0.1."
             )
-        if self.datastore is not None and not self.datastore.is_dir():
-            raise InputError(f"The datastore {self.datastore} is not a folder.")
+        for what, folder in (("datastore", self.datastore), ("templates", self.templates)):
+            if folder is not None and not folder.is_dir():
+                raise InputError(f"{folder}, given as {what}, is not a folder.")
         if min(self.max_sessions, self.max_body, self.max_memory) < 1:
             raise InputError("The limits on sessions, body size and memory must be at least 1.")
 

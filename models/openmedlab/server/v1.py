@@ -142,7 +142,7 @@ def _mask_routes(routes: APIRouter, service: Service) -> None:
         """Return all structures of the volume, or the named ones, as a packed labelmap."""
         lease, place = bench(service, session)
         choice = LabelerChoice(body.model, fast=body.fast)
-        labels = await service.label(
+        labels, _timings = await service.label(
             request, lease, place.session.volume, choice, body.classes, name=body.job
         )
         return await run_in_threadpool(labelled, labels)
@@ -152,8 +152,7 @@ def _job_routes(routes: APIRouter, service: Service) -> None:
     @routes.get("/sessions/{session}/jobs/{job}/events", tags=["jobs"], response_class=EventStream)
     async def events(session: SessionId, job: str) -> EventStream:
         """Follow a request under way: server-sent events ``progress`` and ``end``."""
-        _lease, place = bench(service, session)
-        found = place.jobs.get(job)
+        found = bench(service, session)[0].job(job)
         if found is None:
             raise UnknownJobError(f"Nothing called {job!r} is under way in this session.")
         return EventStream(found.events())
@@ -161,7 +160,6 @@ def _job_routes(routes: APIRouter, service: Service) -> None:
     @routes.delete("/sessions/{session}/jobs/{job}", tags=["jobs"], status_code=204)
     async def cancel(session: SessionId, job: str) -> None:
         """Cancel a request under way; one that is over already is no error."""
-        _lease, place = bench(service, session)
-        found = place.jobs.get(job)
-        if found is not None and found.ticket is not None:
+        found = bench(service, session)[0].job(job)
+        if found is not None:
             found.ticket.cancel()
