@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from openmedlab.core import CancelToken, Geometry, Volume
 from openmedlab.medlam import extremes, matching, procedure
-from openmedlab.medlam.network import MedLamNetwork, build_network
+from openmedlab.medlam.network import MedLamNetwork, Unit, build_network
 from openmedlab.medlam.prepare import PAD, SPACING, Frame, Prepared, intensities, prepare, resample
 from openmedlab.nn.conformance import Array, Arrays, Target, tensor
 from openmedlab.nn.fill import fill_by_name
@@ -110,7 +110,7 @@ def _organ(
 ) -> tuple[Array, Arrays]:
     extents = [int(np.ptp(np.flatnonzero(mask.any((1, 2))))) for _, mask in masks]
     count = 1 if interval is None else extremes.count_parts(extents, interval)
-    kept, found = [], {}
+    kept, found = [], dict[str, Array]()
     for k, (prepared, mask) in enumerate(masks):
         points = extremes.extreme_points(mask) if count == 1 else _published_parts(mask, count)
         support = steps.support(prepared.patches(points), CancelToken())
@@ -189,22 +189,17 @@ class _Targets:
         return found
 
     def stages(self, x: Array) -> Arrays:
-        network, found = filled(), {}
-        pair = network._pair
-
-        def traced(level: int, y: torch.Tensor) -> torch.Tensor:
-            from openmedlab.medlam.network import _run
-
-            for k in (1, 2):
-                y = _run(network.get_submodule(f"conv{level}_{k}"), y)
-                found[f"conv{level}_{k}"] = y.numpy().copy()
-            return y
-
-        network._pair = traced  # type: ignore[method-assign]
-        try:
-            network.features(network.encode(tensor(x)))
-        finally:
-            network._pair = pair  # type: ignore[method-assign]
+        network, found = filled(), dict[str, Array]()
+        hooks = [
+            unit.register_forward_hook(
+                lambda module, given, y, name=name: found.update({name: y.numpy().copy()})
+            )
+            for name, unit in network.named_children()
+            if isinstance(unit, Unit)
+        ]
+        network.features(network.encode(tensor(x)))
+        for hook in hooks:
+            hook.remove()
         return found
 
     def intensity_map(self, hu: Array) -> Arrays:

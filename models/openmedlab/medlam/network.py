@@ -27,20 +27,21 @@ class Encoded:
     bottleneck: Tensor
 
 
-def _unit(inputs: int, outputs: int) -> nn.ModuleDict:
-    """Return a convolution under the name that the checkpoint gives it."""
-    convolution = nn.ModuleDict({"Conv": nn.Conv3d(inputs, outputs, 3, padding=1)})
-    return nn.ModuleDict({"model": nn.ModuleDict({"conv1_1": convolution})})
-
-
-def _run(unit: nn.Module, x: Tensor) -> Tensor:
-    """Convolve, normalise each channel of each patch, cut below 0.
+class Unit(nn.Module):
+    """A convolution, each channel of each patch normalised, cut below 0.
 
     The normalisation takes away any constant, so the convolution's bias is not added.
     """
-    weight: Tensor = unit.get_parameter("model.conv1_1.Conv.weight")
-    y = functional.conv3d(x, weight, padding=1)
-    return functional.relu_(functional.instance_norm(y))
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        convolution = nn.ModuleDict({"Conv": nn.Conv3d(inputs, outputs, 3, padding=1)})
+        self.model = nn.ModuleDict({"conv1_1": convolution})
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.get_parameter("model.conv1_1.Conv.weight")
+        y = functional.conv3d(x, weight, padding=1)
+        return functional.relu_(functional.instance_norm(y))
 
 
 class MedLamNetwork(nn.Module):
@@ -55,15 +56,15 @@ class MedLamNetwork(nn.Module):
     def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
         w = width
-        self.conv0_1, self.conv0_2 = _unit(1, 2 * w), _unit(2 * w, 2 * w)
-        self.conv1_1, self.conv1_2 = _unit(2 * w, 2 * w), _unit(2 * w, 2 * w)
-        self.conv2_1, self.conv2_2 = _unit(2 * w, 2 * w), _unit(2 * w, 4 * w)
-        self.conv3_1, self.conv3_2 = _unit(4 * w, 4 * w), _unit(4 * w, 8 * w)
-        self.conv4_1, self.conv4_2 = _unit(8 * w, 8 * w), _unit(8 * w, 16 * w)
-        self.conv5_1, self.conv5_2 = _unit(24 * w, 8 * w), _unit(8 * w, 8 * w)
-        self.conv6_1, self.conv6_2 = _unit(12 * w, 4 * w), _unit(4 * w, 4 * w)
-        self.conv7_1, self.conv7_2 = _unit(6 * w, 4 * w), _unit(4 * w, 4 * w)
-        self.conv8_1, self.conv8_2 = _unit(6 * w, 4 * w), _unit(4 * w, 4 * w)
+        self.conv0_1, self.conv0_2 = Unit(1, 2 * w), Unit(2 * w, 2 * w)
+        self.conv1_1, self.conv1_2 = Unit(2 * w, 2 * w), Unit(2 * w, 2 * w)
+        self.conv2_1, self.conv2_2 = Unit(2 * w, 2 * w), Unit(2 * w, 4 * w)
+        self.conv3_1, self.conv3_2 = Unit(4 * w, 4 * w), Unit(4 * w, 8 * w)
+        self.conv4_1, self.conv4_2 = Unit(8 * w, 8 * w), Unit(8 * w, 16 * w)
+        self.conv5_1, self.conv5_2 = Unit(24 * w, 8 * w), Unit(8 * w, 8 * w)
+        self.conv6_1, self.conv6_2 = Unit(12 * w, 4 * w), Unit(4 * w, 4 * w)
+        self.conv7_1, self.conv7_2 = Unit(6 * w, 4 * w), Unit(4 * w, 4 * w)
+        self.conv8_1, self.conv8_2 = Unit(6 * w, 4 * w), Unit(4 * w, 4 * w)
         self.classification = nn.Sequential(nn.Conv3d(4 * w, CLASSES, 1))
         self.fc1 = nn.Linear((PATCH // 16) ** 3 * 16 * w, 8 * w)
         self.fc2 = nn.Linear(8 * w, 4 * w)
@@ -103,7 +104,7 @@ class MedLamNetwork(nn.Module):
 
     def _pair(self, level: int, x: Tensor) -> Tensor:
         for k in (1, 2):
-            x = _run(self.get_submodule(f"conv{level}_{k}"), x)
+            x = self.get_submodule(f"conv{level}_{k}")(x)
         return x
 
 

@@ -90,7 +90,7 @@ class Fused:
     @classmethod
     def of(cls, supports: Sequence[Support]) -> Fused:
         """Fuse; all supports have the same number of points."""
-        codes = np.mean([s.codes for s in supports], axis=0, dtype=np.float32)
+        codes = np.stack([s.codes for s in supports]).mean(0)
         scales = zip(*(s.templates for s in supports), strict=True)
         t0, t1, t2 = (torch.stack(scale).sum(0) for scale in scales)
         return cls(codes, (t0, t1, t2), len(supports))
@@ -242,8 +242,9 @@ def in_order(points: Float64) -> Float64:
     """Return extreme points (parts, 6, 3) with the lower one of each axis first."""
     points = points.copy()
     for axis in range(3):
-        swapped = points[:, axis, axis] > points[:, axis + 3, axis]
-        points[np.ix_(swapped, [axis, axis + 3])] = points[np.ix_(swapped, [axis + 3, axis])]
+        pair = points[:, [axis, axis + 3]]
+        swapped = pair[:, 0, axis] > pair[:, 1, axis]
+        points[:, [axis, axis + 3]] = np.where(swapped[:, None, None], pair[:, ::-1], pair)
     return points
 
 
