@@ -2,7 +2,7 @@
 
 Slicer asks for camel case names; the work is in OpenMEDLabLib, imported when first needed.
 """
-# ruff: noqa: N802, N999
+# ruff: noqa: N802
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class OpenMEDLab(ScriptedLoadableModule):
 
 def announce() -> None:
     """Register the Segment Editor effect and the code list once Slicer is up."""
-    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+    from qSlicerSegmentationsEditorEffectsPythonQt import qSlicerSegmentEditorScriptedEffect
 
-    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    effect = qSlicerSegmentEditorScriptedEffect(None)
     effect.setPythonSource(EFFECT.as_posix())
     effect.self().register()
     slicer.modules.terminologies.logic().LoadTerminologyFromFile(
@@ -83,6 +83,7 @@ class OpenMEDLabWidget(ScriptedLoadableModuleWidget):
             self.question.setVisible(False)
             self.install_button.setVisible(False)
             self._build()
+            self.panels.enter()
 
     def _build(self) -> None:
         requirements.find_engine()
@@ -94,7 +95,7 @@ class OpenMEDLabWidget(ScriptedLoadableModuleWidget):
 
     def enter(self) -> None:
         if self.panels is not None:
-            self.panels.refresh()
+            self.panels.enter()
 
     def exit(self) -> None:
         if self.panels is not None:
@@ -110,7 +111,8 @@ class OpenMEDLabTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         missing = requirements.missing()
-        self.assertEqual(missing, [], f"install first: {missing}")
+        if missing:
+            self.fail(f"install first: {missing}")
         requirements.find_engine()
         from OpenMEDLabLib import selftest
 

@@ -11,6 +11,7 @@ import types
 from pathlib import Path
 
 import slicer
+from PyQt6.QtCore import QProcessEnvironment
 
 LOGICS = {
     "Colors": "vtkMRMLColorLogic",
@@ -21,6 +22,8 @@ LOGICS = {
     "Markups": "vtkSlicerMarkupsLogic",
     "Transforms": "vtkSlicerTransformLogic",
 }
+
+STARTED: list = []  # what is to be called once the application is up
 
 
 class Files:
@@ -91,7 +94,10 @@ def use_scene(scene, application):
         **{n: types.SimpleNamespace(logic=lambda one=one: one) for n, one in logics.items()}
     )
     files = Files(scene)
+    STARTED.clear()
     slicer.app = types.SimpleNamespace(
+        connect=lambda signal, slot: STARTED.append(slot),
+        startupEnvironment=QProcessEnvironment.systemEnvironment,
         coreIOManager=lambda: files,
         applicationLogic=lambda: application,
         mrmlScene=lambda: scene,

@@ -8,6 +8,7 @@ import vtk
 
 SHAPE = (14, 20, 24)
 SPACING = (0.9, 1.1, 2.0)
+BLOCK = ((4, 9, 9), (9, 9, 9), (6, 5, 9), (6, 13, 9), (6, 9, 6), (6, 9, 16))
 
 
 def rotation(degrees, axis):

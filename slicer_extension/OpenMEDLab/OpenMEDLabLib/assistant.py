@@ -111,6 +111,10 @@ class Assistant:
         heard = Listener(keep, listener.failed, listener.report, listener.ended)
         self.run("models", lambda _p, _c: self.remote.models(*where), heard)
 
+    def offers(self, task: str) -> list[Any]:
+        """Return the server's models for ``"promptable"``, ``"labels"`` or ``"localize"``."""
+        return [m for m in self.models if m.task == task]
+
     def segment(
         self,
         target: Target,
@@ -181,20 +185,20 @@ class Assistant:
 
         self.run("label", work, listener)
 
-    def templates(self, model: str, listener: Listener) -> None:
-        """Ask for the names in the server's library of templates."""
+    def organs(self, listener: Listener) -> None:
+        """Ask which organs the server's templates can find."""
         where = self._where()
-        self.run("templates", lambda _p, _c: self.remote.templates(*where, model), listener)
+        self.run("organs", lambda _p, _c: self.remote.organs(*where), listener)
 
     def localize(
-        self, volume: Any, model: str, templates: Collection[str] | None, listener: Listener
+        self, volume: Any, model: str, organs: Collection[str] | None, listener: Listener
     ) -> None:
         """Ask where organs are; the listener gets a `Localization` by name."""
         image, where = volume_of(volume), self._where()
 
         def work(progress: Any, cancel: Any) -> Any:
             client = self.remote.connect(*where)
-            return self.remote.localize(client, image, model, templates, progress, cancel)
+            return self.remote.localize(client, image, model, organs, progress, cancel)
 
         self.run("localize", work, listener)
 

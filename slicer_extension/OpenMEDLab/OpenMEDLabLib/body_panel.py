@@ -7,9 +7,9 @@ from typing import Any
 
 import ctk
 import qt
-from openmedlab.core import InputError
 from slicer.i18n import tr as _
 
+from openmedlab.core import InputError
 from OpenMEDLabLib.assistant import Listener
 from OpenMEDLabLib.logic import OpenMEDLabLogic
 from OpenMEDLabLib.model_choice import ModelChoice
@@ -35,7 +35,7 @@ class BodyPanel:
         self.box.collapsed = True
         layout.addWidget(self.box)
         form = qt.QFormLayout(self.box)
-        self.model = ModelChoice(logic, "labels", lambda _name: self._show_classes())
+        self.model = ModelChoice(logic.assistant, "labels", lambda _name: self._show_classes())
         form.addRow(_("Model:"), self.model.combo)
         self.classes = TickList(form, _("Structures:"))
         self.fast = qt.QCheckBox(_("Fast (coarser)"))

@@ -7,9 +7,9 @@ from typing import Any
 
 import ctk
 import qt
-from openmedlab.core import InputError
 from slicer.i18n import tr as _
 
+from openmedlab.core import InputError
 from OpenMEDLabLib.assistant import Listener
 from OpenMEDLabLib.logic import OpenMEDLabLogic
 from OpenMEDLabLib.model_choice import ModelChoice
@@ -20,7 +20,7 @@ HEIGHT = 120
 
 
 class LocalizePanel:
-    """Model, templates, *Find*, and the organs found with their confidence.
+    """Model, organs to look for, *Find*, and what was found with its confidence.
 
     Parameters
     ----------
@@ -38,9 +38,12 @@ class LocalizePanel:
         self.box.collapsed = True
         layout.addWidget(self.box)
         form = qt.QFormLayout(self.box)
-        self.model = ModelChoice(logic, "localize", self._ask_templates)
+        self.model = ModelChoice(logic.assistant, "localize")
         form.addRow(_("Model:"), self.model.combo)
-        self.templates = TickList(form, _("Templates:"))
+        self.organs = TickList(form, _("Organs:"))
+        self.note = qt.QLabel("")
+        self.note.setWordWrap(True)
+        form.addRow(self.note)
         self.run_button = button(_("Find organs"), self.run)
         self.table = qt.QTableWidget(0, 2)
         self.table.setHorizontalHeaderLabels([_("Organ"), _("Confidence")])
@@ -57,24 +60,32 @@ class LocalizePanel:
         """Show the server's models."""
         self.model.refresh()
 
-    def _ask_templates(self, model: str) -> None:
-        self.status.ask(
-            lambda listener: self.logic.assistant.templates(model, listener), self.templates.show
-        )
+    def ask_organs(self) -> None:
+        """Ask a server just connected which organs it can find."""
+        if self.model.model is None:
+            self._no_organs(_("This server localises no organs."))
+            return
+        self.status.ask(self.logic.assistant.organs, self._show_organs, self._no_organs)
+
+    def _show_organs(self, organs: tuple[str, ...]) -> None:
+        self.organs.show(organs)
+        self.note.setText("")
+
+    def _no_organs(self, why: str) -> None:
+        self.organs.show(())
+        self.note.setText(why)
 
     def run(self) -> None:
-        """Ask where the organs of the ticked templates are."""
+        """Ask where the ticked organs are."""
         self.status.ask(self._begin, self._done)
 
     def _begin(self, listener: Listener) -> None:
         model = self.model.model
         if model is None:
             raise InputError(_("Connect to a server that localises organs."))
-        ticked = self.templates.ticked()
+        ticked = self.organs.ticked()
         if not ticked:
-            raise InputError(
-                _("Tick at least one template; `openmedlab template add` makes them on the server.")
-            )
+            raise InputError(self.note.text or _("Tick at least one organ."))
         self.logic.localize(model.name, ticked, listener)
 
     def _done(self, found: dict[str, tuple[str, float]]) -> None:

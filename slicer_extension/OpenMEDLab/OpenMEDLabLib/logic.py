@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from openmedlab.core import InputError, Label, Prompt, PromptError
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
+from openmedlab.core import InputError, Label, Prompt, PromptError
 from OpenMEDLabLib import marks
 from OpenMEDLabLib.assistant import Assistant, Listener, Target, shared
 from OpenMEDLabLib.local_server import LocalServer, Started
@@ -115,7 +115,7 @@ class OpenMEDLabLogic(ScriptedLoadableModuleLogic):
         )
 
     def install_server(self, folder: Path, python: str, listener: Listener) -> None:
-        """Make an environment for the server, after the user agreed; the listener gets its Python."""
+        """Make the server an environment, once the user agreed; the listener gets its Python."""
         self.assistant.run(
             "server",
             lambda progress, cancel: self.server.install(folder, python, progress, cancel),
@@ -125,10 +125,6 @@ class OpenMEDLabLogic(ScriptedLoadableModuleLogic):
     def server_version(self, python: str, listener: Listener) -> None:
         """Ask which version of OpenMEDLab a Python has; the listener gets "" for none."""
         self.assistant.run("server", lambda _p, _c: self.server.version(python), listener)
-
-    def models(self, task: str) -> list[Any]:
-        """Return what the server offers for ``"promptable"``, ``"labels"`` or ``"localize"``."""
-        return [m for m in self.assistant.models if m.task == task]
 
     # ---------------------------------------------------------------- work
     def segment(
@@ -173,8 +169,8 @@ class OpenMEDLabLogic(ScriptedLoadableModuleLogic):
         heard = Listener(show, listener.failed, listener.report, listener.ended)
         self.assistant.label(volume, model, classes, fast, heard)
 
-    def localize(self, model: str, templates: Collection[str] | None, listener: Listener) -> None:
-        """Find organs by templates; the listener gets confidences by name.
+    def localize(self, model: str, organs: Collection[str] | None, listener: Listener) -> None:
+        """Find organs by templates; the listener gets segment and confidence by name.
 
         Each organ found becomes an empty segment with six extreme points.
         """
@@ -191,7 +187,7 @@ class OpenMEDLabLogic(ScriptedLoadableModuleLogic):
             listener.done({n: (made[n], one.confidence) for n, one in found.items()})
 
         heard = Listener(show, listener.failed, listener.report, listener.ended)
-        self.assistant.localize(volume, model, templates, heard)
+        self.assistant.localize(volume, model, organs, heard)
 
     def segment_found(self, segment_id: str, listener: Listener) -> None:
         """Let the points of an organ that was found become its mask."""

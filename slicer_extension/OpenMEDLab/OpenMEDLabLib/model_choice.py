@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from OpenMEDLabLib.logic import OpenMEDLabLogic
+from OpenMEDLabLib.assistant import Assistant
 
 
 class ModelChoice:
@@ -21,8 +21,10 @@ class ModelChoice:
         Called with the model's name when another one is chosen.
     """
 
-    def __init__(self, logic: OpenMEDLabLogic, task: str, chosen: Callable[[str], None]) -> None:
-        self._logic, self._task, self._chosen = logic, task, chosen
+    def __init__(
+        self, assistant: Assistant, task: str, chosen: Callable[[str], None] = lambda _name: None
+    ) -> None:
+        self._assistant, self._task, self._chosen = assistant, task, chosen
         self._shown: list[str] = []
         self.combo = qt.QComboBox()
         self.combo.connect("currentIndexChanged(int)", self._picked)
@@ -30,12 +32,12 @@ class ModelChoice:
     @property
     def model(self) -> Any:
         """The chosen model as the server describes it, or None."""
-        known = {m.name: m for m in self._logic.models(self._task)}
+        known = {m.name: m for m in self._assistant.offers(self._task)}
         return known.get(self.combo.itemData(self.combo.currentIndex) or "")
 
     def refresh(self) -> None:
         """Show what the server offers now; models that lack something say what."""
-        models = self._logic.models(self._task)
+        models = self._assistant.offers(self._task)
         rows = [m.title if m.state == "ready" else f"{m.title} ({m.state})" for m in models]
         if rows == self._shown:
             return

@@ -17,7 +17,7 @@ OPPOSITE = {
     "stroke": "negative stroke",
     "negative stroke": "stroke",
 }
-STROKES = ("stroke", "negative stroke")
+DRAWN = ("stroke", "negative stroke", "box")
 NEAR_PIXELS = 7.0
 STEP_MM = 0.5
 THIN_MM = 0.01
@@ -30,46 +30,57 @@ class Pointer:
     Attributes
     ----------
     tool
-        A role of `prompt_nodes.ROLES`: a point, a stroke or ``"box"``.
+        A role of `prompt_nodes.ROLES`: points, a stroke or ``"box"``.
     """
 
     def __init__(self) -> None:
         self.tool = "positive"
-        self._role = ""
+        self._node: Any = None
+        self._slice: Any = None
         self._path: list[Position] = []
 
     @property
     def drawing(self) -> bool:
         """Whether the button is down for a stroke or a box."""
-        return bool(self._path)
+        return self._node is not None
 
-    def press(self, prompts: PromptNodes, position: Position, opposite: bool = False) -> None:
+    def press(
+        self, prompts: PromptNodes, position: Position, slice_node: Any, opposite: bool = False
+    ) -> None:
         """Place a point, or begin a stroke or a box; ``opposite`` swaps + and −."""
-        self._role = OPPOSITE.get(self.tool, self.tool) if opposite else self.tool
-        if self._role in STROKES or self._role == "box":
-            self._path = [np.asarray(position, float)]
-        else:
-            prompts.node(self._role).AddControlPointWorld(*position)
+        role = OPPOSITE.get(self.tool, self.tool) if opposite else self.tool
+        if role not in DRAWN:
+            prompts.node(role).AddControlPointWorld(*position)
+            return
+        self._node, self._slice, self._path = prompts.add(role), slice_node, [position]
+        if role != "box":
+            self._node.SetCurveTypeToLinear()
+            self._node.SetLocked(True)
+            self._node.GetDisplayNode().SetGlyphScale(0.5)
+            self._node.AddControlPointWorld(*position)
 
     def move(self, position: Position) -> None:
         """Go on drawing."""
-        if self._path and np.linalg.norm(position - self._path[-1]) >= STEP_MM:
-            self._path.append(np.asarray(position, float))
-
-    def release(self, prompts: PromptNodes, position: Position, slice_node: Any) -> None:
-        """End the stroke or the box; a box of no size is none."""
-        if not self._path:
+        if not self.drawing or np.linalg.norm(position - self._path[-1]) < STEP_MM:
             return
-        self.move(position)
-        path, self._path = self._path, []
-        if self._role == "box":
-            _flat_box(prompts, path[0], np.asarray(position, float), slice_node)
+        self._path.append(position)
+        if self._node.IsA("vtkMRMLMarkupsROINode"):
+            _flat_box(self._node, self._path[0], position, self._slice)
         else:
-            _stroke(prompts.add(self._role), path)
+            self._node.AddControlPointWorld(*position)
+
+    def release(self, position: Position) -> None:
+        """End the stroke or the box; a box of no size is none."""
+        self.move(position)
+        if self._node.IsA("vtkMRMLMarkupsROINode") and min(self._node.GetSize()[:2]) < STEP_MM:
+            self.forget()
+        self._node = None
 
     def forget(self) -> None:
         """Give up what is being drawn."""
-        self._path = []
+        if self.drawing:
+            slicer.mrmlScene.RemoveNode(self._node)
+        self._node = None
 
 
 def near_a_point(prompts: PromptNodes, xy: tuple[int, int], slice_node: Any) -> bool:
@@ -89,25 +100,12 @@ def position_of(xy: tuple[int, int], slice_node: Any) -> Position:
     return np.array(slice_node.GetXYToRAS().MultiplyPoint((*xy, 0, 1))[:3])
 
 
-def _stroke(node: Any, path: list[Position]) -> None:
-    points = vtk.vtkPoints()
-    for position in path:
-        points.InsertNextPoint(*position)
-    node.SetCurveTypeToLinear()
-    node.SetLocked(True)
-    node.SetControlPointPositionsWorld(points)
-    node.GetDisplayNode().SetGlyphScale(0.5)
-
-
-def _flat_box(prompts: PromptNodes, first: Position, last: Position, slice_node: Any) -> None:
-    """Add an ROI that is thin across the slice it was drawn on."""
+def _flat_box(roi: Any, first: Position, last: Position, slice_node: Any) -> None:
+    """Span an ROI that is thin across the slice it is drawn on."""
     frame = slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())
     axes = frame[:3, :3] / np.linalg.norm(frame[:3, :3], axis=0)
     across = np.abs(axes.T @ (last - first))
-    if min(across[:2]) < STEP_MM:
-        return
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = axes, (first + last) / 2
-    node = prompts.add("box")
-    node.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
-    node.SetSize(across[0], across[1], THIN_MM)
+    roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(matrix))
+    roi.SetSize(across[0], across[1], THIN_MM)

@@ -74,10 +74,13 @@ class PromptNodes:
         kind = ROLES[role]
         segment = self.segmentation.GetSegmentation().GetSegment(self.segment_id)
         title = slicer.mrmlScene.GenerateUniqueName(f"{segment.GetName()} {kind.sign}")
-        node = slicer.mrmlScene.AddNewNodeByClass(kind.class_name, title)
+        node = slicer.mrmlScene.CreateNodeByClass(kind.class_name)
+        node.UnRegister(None)
+        node.SetName(title)
         node.SetAttribute(ROLE, role)
         node.SetAttribute(SEGMENT, self.segment_id)
         node.SetNodeReferenceID(SEGMENTATION, self.segmentation.GetID())
+        slicer.mrmlScene.AddNode(node)
         if kind.most_points > 0:
             node.SetMaximumNumberOfControlPoints(kind.most_points)
         node.CreateDefaultDisplayNodes()
@@ -98,6 +101,10 @@ class PromptNodes:
         for node in self.all():
             found += _read(node, volume)
         return found
+
+    def any_placed(self) -> bool:
+        """Whether anything has been placed at all."""
+        return any(n.GetNumberOfDefinedControlPoints() for n in self.all())
 
     def clear(self) -> None:
         """Remove all of them from the scene."""
@@ -123,7 +130,8 @@ def in_order(known: Sequence[Prompt], found: Sequence[Prompt]) -> tuple[Prompt, 
 def _read(node: Any, volume: Any) -> list[Prompt]:
     role = ROLES[node.GetAttribute(ROLE)]
     if role.name == "box":
-        return [marks.box(node, volume)] if node.GetNumberOfControlPoints() else []
+        spanned = sum(length > 0 for length in node.GetSize()) > 1
+        return [marks.box(node, volume)] if spanned else []
     if role.class_name == "vtkMRMLMarkupsCurveNode":
         drawn = node.GetNumberOfDefinedControlPoints() > 0
         return [marks.stroke(node, volume, role.positive)] if drawn else []

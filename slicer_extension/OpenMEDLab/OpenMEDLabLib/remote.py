@@ -116,23 +116,21 @@ class Remote:
             volume, model=model, classes=classes, fast=fast, progress=progress, cancel=cancel
         )
 
-    def templates(self, address: str, token: str | None, model: str) -> tuple[str, ...]:
-        """Return the names in the server's library of templates."""
-        return tuple(self.connect(address, token).templates(model))
+    def organs(self, address: str, token: str | None) -> tuple[str, ...]:
+        """Return the organs that the server's templates can find."""
+        return tuple(self.connect(address, token).organs())
 
     def localize(
         self,
         client: Any,
         volume: Volume,
         model: str,
-        templates: Collection[str] | None,
+        organs: Collection[str] | None,
         progress: Progress,
         cancel: CancelToken,
     ) -> Any:
-        """Return where the organs of the named templates (None: all) are, by organ."""
-        return client.localize(
-            volume, model=model, templates=templates, progress=progress, cancel=cancel
-        )
+        """Return where ``organs`` (None: all that have a template) are, by name."""
+        return client.localize(volume, model=model, organs=organs, progress=progress, cancel=cancel)
 
     def forget(self, key: Hashable) -> None:
         """End the session of a segment: its next question begins anew."""

@@ -1,4 +1,4 @@
-"""What the extension needs in Slicer's own Python. Nothing is installed unasked; no torch at all."""
+"""What the extension needs in Slicer's own Python: no torch, and nothing unasked."""
 
 from __future__ import annotations
 

@@ -28,11 +28,18 @@ OWN_EACH_TIME = ("box", "stroke", "negative stroke")
 
 
 class SegmentPanel(slicer.util.VTKObservationMixin):
-    """Segmentation, segment, tools to place prompts with, undo."""
+    """Segmentation, segment, tools to place prompts with, undo.
+
+    Attributes
+    ----------
+    active
+        Whether changed prompts are shown and answered here.
+    """
 
     def __init__(self, layout: Any, logic: OpenMEDLabLogic, status: StatusBar) -> None:
         super().__init__()
         self.logic, self.status = logic, status
+        self.active = False
         self.watcher = PromptWatcher(self._prompts_changed)
         self.box = ctk.ctkCollapsibleButton()
         self.box.text = _("Segment")
@@ -59,7 +66,7 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
         row = qt.QHBoxLayout()
         row.addWidget(self.segments, 1)
         row.addWidget(self.new_button)
-        self.model = ModelChoice(self.logic, "promptable", self._model_chosen)
+        self.model = ModelChoice(self.logic.assistant, "promptable", self._model_chosen)
         form.addRow(_("Segmentation:"), self.segmentation)
         form.addRow(_("Segment:"), row)
         form.addRow(_("Model:"), self.model.combo)
@@ -108,7 +115,7 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
         if self.segmentation.currentNode() is not node:
             self.segmentation.setCurrentNode(node)
         self._fill_segments()
-        target = self.logic.target
+        target = self.logic.target if self.active else None
         self.watcher.watch(target.prompts if target is not None else None)
 
     def new_segment(self) -> None:
@@ -182,9 +189,7 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
             self.run()
 
     def _some_prompt(self) -> bool:
-        nodes = self.logic.target.prompts.all()
-        placed = any(n.GetNumberOfDefinedControlPoints() for n in nodes)
-        return placed or any(self._painted())
+        return self.logic.target.prompts.any_placed() or any(self._painted())
 
     def _painted(self) -> tuple[str, str]:
         first, second = (c.itemData(c.currentIndex) or "" for c in self.scribbles)
@@ -200,7 +205,7 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
         )
 
     def _answered(self, answer: Any) -> None:
-        region, mask = answer
+        _region, mask = answer
         self.status.say(_("{n} voxels").format(n=int(mask.sum())))
 
     def clear(self) -> None:

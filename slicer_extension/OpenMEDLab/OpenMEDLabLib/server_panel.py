@@ -13,10 +13,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from OpenMEDLabLib.logic import OpenMEDLabLogic
+from OpenMEDLabLib.settings import ADDRESS, PYTHON, USUAL, remember, remembered
 from OpenMEDLabLib.status import StatusBar, button
 
-ADDRESS, PYTHON = "OpenMEDLab/Address", "OpenMEDLab/Python"
-USUAL = "http://127.0.0.1:1527"
 MADE = "openmedlab-server"
 
 
@@ -41,13 +40,13 @@ class ServerPanel:
         self.box.text = _("Server")
         layout.addWidget(self.box)
         form = qt.QFormLayout(self.box)
-        self.address = qt.QLineEdit(_setting(ADDRESS, USUAL))
+        self.address = qt.QLineEdit(remembered(ADDRESS, USUAL))
         self.address.toolTip = _("Where the server listens: http://host:port")
         self.token = qt.QLineEdit()
         self.token.setEchoMode(qt.QLineEdit.Password)
         self.token.toolTip = _("What the server printed when it started; it is not saved.")
         self.test_button = button(_("Test and connect"), self.test)
-        self.python = qt.QLineEdit(_setting(PYTHON, _usual_python()))
+        self.python = qt.QLineEdit(remembered(PYTHON, _usual_python()))
         self.python.toolTip = _("A Python with OpenMEDLab in it; Slicer's own stays as it is.")
         self.start_button = button(_("Start on this machine"), self.start)
         self.stop_button = button(_("Stop"), self.stop)
@@ -76,7 +75,7 @@ class ServerPanel:
 
     def start(self) -> None:
         """Start a server; where its Python lacks OpenMEDLab, ask whether to install it."""
-        qt.QSettings().setValue(PYTHON, self.python.text)
+        remember(PYTHON, self.python.text)
         self.start_button.setEnabled(False)
         self.status.ask(
             lambda listener: self.logic.server_version(self.python.text, listener),
@@ -132,7 +131,7 @@ class ServerPanel:
     def _take_over(self) -> None:
         self.logic.assistant.address = self.address.text
         self.logic.assistant.token = self.token.text
-        qt.QSettings().setValue(ADDRESS, self.address.text)
+        remember(ADDRESS, self.address.text)
 
     def _refresh(self) -> None:
         running = self.logic.server.running
@@ -148,7 +147,3 @@ def environment_folder() -> Path:
 
 def _usual_python() -> str:
     return shutil.which("python3") or shutil.which("python") or "python3"
-
-
-def _setting(key: str, usual: str) -> str:
-    return str(qt.QSettings().value(key, usual) or usual)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
-from openmedlab.core import OpenMedLabError
 from slicer.i18n import tr as _
 
+from openmedlab.core import OpenMedLabError
 from OpenMEDLabLib.assistant import Listener
 
 RED = "color: #d0433a"

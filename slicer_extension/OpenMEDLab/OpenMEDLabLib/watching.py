@@ -53,17 +53,18 @@ class PromptWatcher(slicer.util.VTKObservationMixin):
         before = len(self._nodes)
         self._follow()
         if len(self._nodes) < before:
-            self._settle()
+            self.settle()
 
     def _follow(self) -> None:
         nodes = self._prompts.all() if self._prompts is not None else []
         for node in nodes:
             for event in _events(node):
-                if not self.hasObserver(node, event, self._settle):
-                    self.addObserver(node, event, self._settle)
+                if not self.hasObserver(node, event, self.settle):
+                    self.addObserver(node, event, self.settle)
         self._nodes = nodes
 
-    def _settle(self, caller: Any = None, event: str | None = None) -> None:
+    def settle(self, caller: Any = None, event: str | None = None) -> None:
+        """Tell of a change in a moment, unless another one comes first."""
         self._timer.start(SETTLE_MS)
 
 

@@ -33,7 +33,7 @@ class Panels(slicer.util.VTKObservationMixin):
         self.logic = logic
         frame = qt.QVBoxLayout()
         self.status = StatusBar(frame, logic.assistant.cancel)
-        self.server = ServerPanel(layout, logic, self.status, self.refresh)
+        self.server = ServerPanel(layout, logic, self.status, self._connected)
         form = qt.QFormLayout()
         self.volume = slicer.qMRMLNodeComboBox()
         self.volume.nodeTypes = ["vtkMRMLScalarVolumeNode"]
@@ -60,15 +60,26 @@ class Panels(slicer.util.VTKObservationMixin):
         for panel in (self.segment, self.body, self.localize):
             panel.refresh()
 
+    def enter(self) -> None:
+        """Answer changed prompts from now on."""
+        self.segment.active = True
+        self.refresh()
+
     def leave(self) -> None:
-        """Stop placing points when the user goes to another module."""
+        """Leave prompts to others when the user goes to another module."""
         placing.stop()
+        self.segment.active = False
+        self.refresh()
 
     def close(self) -> None:
         """Let go of the scene, the server's sessions and a server that was started here."""
         self.removeObservers()
         self.segment.close()
         self.logic.close()
+
+    def _connected(self) -> None:
+        self.refresh()
+        self.localize.ask_organs()
 
     def _volume_chosen(self, node: Any) -> None:
         self.logic.volume = node
