@@ -110,13 +110,12 @@ class BoxLayer:
 
     def _made(self) -> Shapes:
         if self.layer is None or self.layer not in self.viewer.layers:
-            active = self.viewer.layers.selection.active
             self.layer = Shapes(
                 ndim=3,
                 name=f"{self.image.name} boxes",
                 features={name: np.empty(0, object) for name in FEATURES},
                 feature_defaults=FEATURES,
-                edge_width=max(0.6, max(finest(self.image).shape[-2:]) / 220),
+                edge_width=max(0.3, max(finest(self.image).shape[-2:]) / 250),
                 face_color="#00000000",
                 text={"string": "{label}", "size": 10, "color": "white", "anchor": "upper_left"},
                 **grid_of(self.image),
@@ -125,8 +124,6 @@ class BoxLayer:
             self.layer.mode = "select"
             self.layer.events.data.connect(self._on_data)
             self.layer.events.highlight.connect(self._on_highlight)
-            if active is not None and active is not self.image:
-                self.viewer.layers.selection.active = active
         return self.layer
 
     def _across(self) -> list[int]:
@@ -219,7 +216,7 @@ class BoxLayer:
         self.draw()
 
     def go_to(self, organ: str) -> None:
-        """Move the viewer to the middle of a box, and select it there."""
+        """Move the viewer to the middle of a box, and have it in hand there."""
         box = self.boxes[organ]
         world = self.image.data_to_world(np.rint((box.lower + box.upper) / 2))
         for axis in self._across():
@@ -227,6 +224,7 @@ class BoxLayer:
         self.draw()
         layer = self._made()
         organs = list(map(str, layer.features["organ"]))
+        self.viewer.layers.selection.active = layer
         if organ in organs:
             with self._quietly():
                 layer.selected_data = {organs.index(organ)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from napari_desk import LEFT, FakeBalls, offered
+from napari_desk import LEFT, Desk, FakeBalls, offered
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -98,6 +99,13 @@ class Hands:
         self.widget.organ_table.choose(organ)
         self.controller.go_to(organ)
 
+    def desk(self):
+        """Return hands that drag on the canvas."""
+        desk = Desk.__new__(Desk)
+        desk.viewer, desk.canvas = self.viewer, self.viewer.window._qt_viewer.canvas
+        desk.controller = SimpleNamespace(workspace=SimpleNamespace(image=self.controller.image))
+        return desk
+
     def wait_mask(self, organ):
         self.qtbot.waitUntil(lambda: self.controller.organs[organ].masked, timeout=30_000)
 
@@ -141,6 +149,8 @@ def test_boxes_appear_with_their_confidence(hands):
     corners = np.asarray(layer.data[row])
     assert corners[:, 1:].min(0).tolist() == [10, 12]
     assert corners[:, 1:].max(0).tolist() == [30, 30]
+    assert hands.viewer.layers.selection.active is layer
+    assert str(layer.mode) == "select"
     assert "1 to look at" in hands.widget.status_label.text()
 
 
@@ -160,6 +170,19 @@ def test_boxes_follow_the_slice_and_the_orientation(hands):
 
 
 def test_a_dragged_box_is_a_correction(hands):
+    hands.find()
+    hands.choose("liver")
+    slice_in_view = round(hands.controller.image.world_to_data(hands.viewer.dims.point)[0])
+    desk = hands.desk()
+    desk.drag((slice_in_view, 10, 20), (slice_in_view, 13, 22))
+    hands.qtbot.waitUntil(lambda: hands.state("liver") == "moved", timeout=10_000)
+    found = hands.controller.organs["liver"]
+    assert found.lower[1:] == pytest.approx([13, 14], abs=0.7)
+    assert found.upper[1:] == pytest.approx([33, 32], abs=0.7)
+    assert (found.lower[0], found.upper[0]) == (4, 12)
+
+
+def test_a_corrected_box_is_what_is_segmented(hands):
     hands.find()
     hands.choose("liver")
     layer = hands.controller.boxes.layer
