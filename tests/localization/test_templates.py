@@ -1,4 +1,5 @@
 import datetime as dt
+import os
 import tomllib
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def test_a_changed_or_missing_scan_and_a_broken_file_are_found(tmp_path):
     assert "is gone" in by_path["a.nii.gz"]
     assert "changed" in by_path["b.nii.gz"]
     assert "cannot be used" in texts[third.name]
+
+
+def test_a_scan_that_goes_or_changes_later_is_noticed(tmp_path):
+    path = tmp_path / "a.nii.gz"
+    scan = _on_disk(path)
+    library = TemplateLibrary(tmp_path / "library")
+    library.add("liver", points_of_mask(_box_mask(scan), scan.geometry), scan)
+    assert library.usable()[0].organs == ("liver",)
+    _on_disk(path, seed=3)
+    os.utime(path, (1, 1))
+    assert "changed" in library.check()[0].text
+    path.unlink()
+    left, remarks = library.usable()
+    assert left.templates == ()
+    assert "is gone" in remarks[0]
+    assert remarks[1] == "liver has no usable template and is left out."
+    _on_disk(path)
+    assert library.check() == []
 
 
 def test_features_are_computed_once_per_scan_and_model(tmp_path):

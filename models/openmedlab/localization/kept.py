@@ -43,9 +43,9 @@ class Recent(Generic[T]):
             self._kept.popitem(last=False)
         return self._kept[key]
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._kept.clear()
+    def forget(self, key: str) -> None:
+        """Drop a value, if it is kept."""
+        self._kept.pop(key, None)
 
 
 def load_arrays(path: Path) -> dict[str, npt.NDArray[Any]] | None:

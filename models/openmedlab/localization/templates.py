@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from openmedlab.core import InputError, Volume
 from openmedlab.engine.home import home
+from openmedlab.engine.manifest import fingerprint
 from openmedlab.io import read_volume, write_volume
 from openmedlab.localization.fit import likely_modality
 from openmedlab.localization.kept import Arrays, Recent, load_arrays, save_arrays
@@ -78,6 +79,7 @@ class TemplateLibrary:
         self._features = Recent[Arrays](
             MAX_BYTES, lambda kept: sum(a.nbytes for a in kept.values())
         )
+        self._verified: dict[str, list[int]] = {}
         self._lock = threading.RLock()
         self.reload()
 
@@ -129,6 +131,7 @@ class TemplateLibrary:
     def _part(self, organs: Collection[str] | None, without: Collection[str]) -> TemplateLibrary:
         part = TemplateLibrary(self.folder, organs, without)
         part._scans, part._features, part._lock = self._scans, self._features, self._lock
+        part._verified = self._verified
         return part
 
     def volume_path(self, template: Template) -> Path:
@@ -146,13 +149,27 @@ class TemplateLibrary:
         with self._lock:
             return self._scans.get(template.scan, lambda: self._read(template))
 
-    def _read(self, template: Template) -> Volume:
+    def _verify(self, template: Template) -> None:
+        """Read a scan once, and again only when its files changed."""
+        path = self._existing(template)
+        with self._lock:
+            mark = fingerprint(path)
+            if self._verified.get(template.scan) != mark:
+                self._scans.forget(template.scan)
+                self.volume(template)
+                self._verified[template.scan] = mark
+
+    def _existing(self, template: Template) -> Path:
         path = self.volume_path(template)
         if not path.exists():
             raise InputError(
                 f"The scan of template {template.name} is gone: {path}; put it back, or remove "
                 "the template."
             )
+        return path
+
+    def _read(self, template: Template) -> Volume:
+        path = self._existing(template)
         options: Any = dict(template.volume.reading)
         volume = read_volume(path, **options)
         if volume.identity != template.scan:
@@ -303,7 +320,7 @@ class TemplateLibrary:
         findings = list(self._unreadable)
         for template in self.templates:
             try:
-                self.volume(template)
+                self._verify(template)
             except InputError as error:
                 findings.append(Finding(template.name, str(error)))
             if template.outside():
