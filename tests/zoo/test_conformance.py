@@ -196,6 +196,18 @@ def test_label_maps_are_compared_by_count(system):
         assert judge(folder)["ramp"][0] == status
 
 
+def test_rows_are_compared_as_a_set_where_a_case_says_so(system):
+    full = {**OUT, "key": "full", "store": "full"}
+    notes = {"ordered": "", "free": "order of the calls; compare as a set"}
+    cases = [
+        {**CASE, "id": name, "outputs": {"y": {**full, "note": note}}}
+        for name, note in notes.items()
+    ]
+    results = judge(system(cases, ARRAYS, {"ramp": lambda: {"y": RAMP[::-1]}}))
+    assert results["ordered"][0] == "failed"
+    assert results["free"][0] == "passed"
+
+
 def test_the_layout_with_one_file_per_case_is_read(system):
     stats = {"l2": float(np.linalg.norm(RAMP)), "stride": 7, "shape": [10, 10]}
     case = {
