@@ -15,6 +15,7 @@ from openmedlab.core import (
     Encoding,
     LogitsPatch,
     Method,
+    PromptError,
     Region,
     pin,
 )
@@ -62,6 +63,8 @@ class Cubes:
             raise RuntimeError("the model broke")
         mask = np.zeros(encoding.region.shape, bool)
         for prompt in prompts:
+            if prompt.kind not in self.capabilities.prompts:
+                raise PromptError(f"Cubes take no {prompt.kind}.")
             if not getattr(prompt, "positive", True):
                 continue
             if prompt.kind == "mask":

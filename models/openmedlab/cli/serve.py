@@ -36,6 +36,9 @@ def serve(
     datastore: Annotated[
         Path | None, typer.Option(help="Folder of images to offer to MONAI Label's clients.")
     ] = None,
+    templates: Annotated[
+        Path | None, typer.Option(help="Folder of a template library, for localisation.")
+    ] = None,
     max_sessions: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 8,
     max_body: Annotated[int, typer.Option(min=1, help="Megabytes of one request.")] = 2000,
     max_memory: Annotated[
@@ -72,6 +75,7 @@ def serve(
         liveness=liveness,
         journals=home() / "journals" / "server",
         datastore=datastore,
+        templates=templates,
         **limits,
     )
     _run(settings, as_json)

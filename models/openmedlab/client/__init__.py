@@ -14,6 +14,7 @@
         edit = session.predict(liver.number)   # Edit: region, before, after; None: no change
         session.undo(), session.redo()         # Edits as well
         tissues = client.label(volume)         # LabelVolume
+        found = client.localize(volume)        # {organ: Localization}, by the server's templates
 
 `RemoteSession` *is* a `core.Session`: objects, prompts, label policy, edits, undo, redo,
 signals and the journal live here, on this side; the server computes. It has one word

@@ -23,12 +23,13 @@ from openmedlab.client.errors import (
 from openmedlab.client.promptable import RemotePromptable
 from openmedlab.client.session import RemoteSession
 from openmedlab.client.wire import META, read_meta, unpack
-from openmedlab.core.contracts import Capabilities
+from openmedlab.core.contracts import Capabilities, Localization
 from openmedlab.core.errors import InputError
 from openmedlab.core.geometry import Geometry
 from openmedlab.core.journal import Journal
 from openmedlab.core.policy import LabelPolicy
 from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.core.prompts import ExtremePoints
 from openmedlab.core.volume import Label, LabelVolume, Volume
 
 PROTOCOL = 1
@@ -228,6 +229,36 @@ class Client:
         }
         array = unpack(answer.content[ahead:], LABEL_BYTES * image.geometry.region.size)
         return LabelVolume(array, image.geometry, names, image.name, meta["method"])
+
+    def organs(self) -> tuple[str, ...]:
+        """Return the organs that the server's templates can find.
+
+        Raises
+        ------
+        InputError
+            The server has no templates.
+        """
+        return tuple(self.connection.request("GET", "/v1/templates").json()["organs"])
+
+    def localize(
+        self,
+        volume: Volume | npt.NDArray[Any],
+        geometry: Geometry | None = None,
+        *,
+        organs: Collection[str] | None = None,
+        model: str = "builtin",
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> dict[str, Localization]:
+        """Return extreme points and confidence of the organs found, by the server's templates."""
+        body = {"model": model, "organs": None if organs is None else sorted(organs)}
+        answer = self._desk(_as_volume(volume, geometry)).ask(
+            "localize", body, progress or Progress(), cancel or CancelToken()
+        )
+        return {
+            organ: Localization(ExtremePoints(row["points"]), row["confidence"])
+            for organ, row in answer.json().items()
+        }
 
     def _desk(self, volume: Volume) -> Desk:
         key = volume.identity

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from openmedlab import zoo
-from openmedlab.core import Capabilities, InputError, Labeler, Promptable
+from openmedlab.core import Capabilities, InputError, Labeler, Localizer, Promptable
 from openmedlab.labeling.methods import BUILTIN, LABELERS, LabelerChoice
+from openmedlab.localization import methods as localizing
+from openmedlab.localization.methods import LocalizerChoice
 
 Offer = Callable[[], Mapping[str, zoo.OfferedMethod]]
 
@@ -33,6 +35,7 @@ class Models:
         self._offer = offer
         self._promptables: dict[str, Promptable] = {}
         self._labelers: dict[LabelerChoice, Labeler] = {}
+        self._localizers: dict[LocalizerChoice, Localizer] = {}
 
     def offered(self) -> Mapping[str, zoo.OfferedMethod]:
         """The promptables on offer, by name."""
@@ -78,9 +81,7 @@ class Models:
                 f"There is no labelling model {choice.name!r}; this server has "
                 f"{', '.join(LABELERS)}."
             )
-        state, detail = labeler_state(choice.name)
-        if state != "ready":
-            raise NotReadyError(f"{choice.name} {state} ({detail}).")
+        _require_ready(choice.name, *labeler_state(choice.name))
 
     def labeler(self, choice: LabelerChoice) -> Labeler:
         """Return a labeler, made on first use (call on the inference thread)."""
@@ -88,10 +89,26 @@ class Models:
             self._labelers[choice] = choice.make()
         return self._labelers[choice]
 
+    def require_localizer(self, choice: LocalizerChoice) -> None:
+        """Raise when a localizer is unknown or its weights are not here."""
+        known = localizing.LOCALIZERS
+        if choice.name not in known:
+            raise UnknownModelError(
+                f"There is no localizer {choice.name!r}; this server has {', '.join(known)}."
+            )
+        _require_ready(choice.name, *localizer_state(choice.name))
+
+    def localizer(self, choice: LocalizerChoice) -> Localizer:
+        """Return a localizer, made on first use (call on the inference thread)."""
+        if choice not in self._localizers:
+            self._localizers[choice] = choice.make()
+        return self._localizers[choice]
+
     def describe(self) -> list[dict[str, Any]]:
         """Return one row of plain values for every model."""
         rows = [self._promptable_row(n, found) for n, found in self.offered().items()]
-        return rows + [_labeler_row(name) for name in LABELERS]
+        rows += [_labeler_row(name) for name in LABELERS]
+        return rows + [_localizer_row(name) for name in localizing.LOCALIZERS]
 
     def _promptable_row(self, name: str, found: zoo.OfferedMethod) -> dict[str, Any]:
         takes = self.capabilities(name)
@@ -128,16 +145,38 @@ def labeler_classes(name: str) -> dict[int, str]:
     return {n: s.name for n, s in structures().items()}
 
 
+def localizer_state(name: str) -> tuple[str, str]:
+    """Return what stands between the user and a localizer, and the same in words."""
+    if name == localizing.BUILTIN:
+        return "ready", "nothing to download"
+    return zoo.model_state(zoo.WeightsStore().info(name))
+
+
+def _require_ready(name: str, state: str, detail: str) -> None:
+    if state != "ready":
+        raise NotReadyError(f"{name} {state} ({detail}).")
+
+
 def _labeler_row(name: str) -> dict[str, Any]:
-    state, detail = labeler_state(name)
+    classes = {str(n): word for n, word in labeler_classes(name).items()}
+    return _row(name, "labels", labeler_state(name), "Built-in tissues", classes)
+
+
+def _localizer_row(name: str) -> dict[str, Any]:
+    return _row(name, "localize", localizer_state(name), "Built-in localizer", None)
+
+
+def _row(
+    name: str, task: str, state: tuple[str, str], title: str, classes: dict[str, str] | None
+) -> dict[str, Any]:
     card = zoo.cards().get(name)
     return {
         "name": name,
-        "title": card.title if card else "Built-in tissues",
-        "task": "labels",
-        "state": state,
-        "detail": detail,
+        "title": card.title if card else title,
+        "task": task,
+        "state": state[0],
+        "detail": state[1],
         "licence": card.licence if card else "Apache-2.0",
         "capabilities": None,
-        "classes": {str(n): word for n, word in labeler_classes(name).items()},
+        "classes": classes,
     }

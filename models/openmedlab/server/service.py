@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,7 +15,9 @@ from openmedlab.client.wire import TooLargeError
 from openmedlab.core import (
     Cancelled,
     CancelToken,
+    InputError,
     LabelVolume,
+    Localization,
     LogitsPatch,
     Progress,
     Timings,
@@ -33,6 +36,8 @@ from openmedlab.engine import (
 )
 from openmedlab.engine.thread import Work
 from openmedlab.labeling.methods import LabelerChoice
+from openmedlab.localization.methods import LocalizerChoice
+from openmedlab.localization.templates import TemplateLibrary
 from openmedlab.server.jobs import Job
 from openmedlab.server.leases import Lease, Leases
 from openmedlab.server.models import Models
@@ -81,6 +86,8 @@ class Service:
         self.leases = Leases(clock, settings.max_sessions, settings.idle, settings.liveness)
         self.stopping = False
         self._jobs: set[Job] = set()
+        self._templates: TemplateLibrary | None = None
+        self._templates_lock = threading.Lock()
 
     # ---------------------------------------------------------------- memory
     @property
@@ -185,6 +192,41 @@ class Service:
             return self.models.labeler(choice).label(volume, classes, progress, cancel)
 
         return await self.run(request, lease, work, name=name)
+
+    def templates(self, organs: list[str] | None = None) -> TemplateLibrary:
+        """Return the templates, or those of ``organs``, as they are on disk now.
+
+        Raises
+        ------
+        InputError
+            This server was started without any, or an organ has none.
+        """
+        if self.settings.templates is None:
+            raise InputError("This server has no templates; start it with --templates FOLDER.")
+        with self._templates_lock:
+            if self._templates is None:
+                self._templates = TemplateLibrary(self.settings.templates)
+            self._templates.reload()
+            return self._templates.only(self._templates.organs if organs is None else organs)
+
+    async def localize(
+        self,
+        request: Request | None,
+        lease: Lease | None,
+        volume: Volume,
+        choice: LocalizerChoice,
+        organs: list[str] | None,
+        *,
+        name: str = "",
+    ) -> Mapping[str, Localization]:
+        """Find the organs of the templates, or the named ones."""
+        self.models.require_localizer(choice)
+        wanted = await asyncio.to_thread(self.templates, organs)
+
+        def work(progress: Progress, cancel: CancelToken) -> Mapping[str, Localization]:
+            return self.models.localizer(choice).localize(wanted, volume, progress, cancel)
+
+        return (await self.run(request, lease, work, name=name))[0]
 
     def stop(self) -> None:
         """Cancel all that waits and runs, so that open requests end; sessions stay."""

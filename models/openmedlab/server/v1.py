@@ -13,6 +13,7 @@ from openmedlab import __version__
 from openmedlab.client.client import PROTOCOL
 from openmedlab.client.wire import pack, read_meta
 from openmedlab.labeling.methods import LabelerChoice
+from openmedlab.localization.methods import LocalizerChoice
 from openmedlab.server import v1_objects as objects
 from openmedlab.server.bench import Bench, new_journal
 from openmedlab.server.intake import LABEL_BYTES, as_volume, read_array, read_geometry, read_prompts
@@ -55,12 +56,21 @@ class LabelBody(Body):
     job: str = Field("", max_length=64)
 
 
+class LocalizeBody(Body):
+    """What to find."""
+
+    model: str = "builtin"
+    organs: list[str] | None = Field(None, description="Names; all that have templates by default.")
+    job: str = Field("", max_length=64)
+
+
 def router(service: Service) -> APIRouter:
     """Return the routes for ``service``."""
     routes = APIRouter(prefix="/v1", responses=ERRORS)
     _server_routes(routes, service)
     _lease_routes(routes, service)
     _mask_routes(routes, service)
+    _localize_routes(routes, service)
     _job_routes(routes, service)
     objects.add_routes(routes, service)
     return routes
@@ -146,6 +156,34 @@ def _mask_routes(routes: APIRouter, service: Service) -> None:
             request, lease, place.session.volume, choice, body.classes, name=body.job
         )
         return await run_in_threadpool(labelled, labels)
+
+
+def _localize_routes(routes: APIRouter, service: Service) -> None:
+    @routes.get("/templates", tags=["localisation"])
+    async def templates() -> dict[str, Any]:
+        """Return the organs that have templates, and the templates."""
+        library = await run_in_threadpool(service.templates)
+        rows = [{"name": t.name, "organ": t.organ, "code": t.code} for t in library.templates]
+        return {"organs": list(library.organs), "templates": rows}
+
+    @routes.post("/sessions/{session}/localize", tags=["localisation"])
+    async def localize(
+        request: Request, session: SessionId, body: LocalizeBody
+    ) -> dict[str, dict[str, Any]]:
+        """Find organs by their templates: six extreme points and a confidence (0..1) each."""
+        lease, place = bench(service, session)
+        found = await service.localize(
+            request,
+            lease,
+            place.session.volume,
+            LocalizerChoice(body.model),
+            body.organs,
+            name=body.job,
+        )
+        return {
+            organ: {"points": f.points.points, "confidence": f.confidence}
+            for organ, f in found.items()
+        }
 
 
 def _job_routes(routes: APIRouter, service: Service) -> None:
