@@ -15,6 +15,7 @@ from napari_openmedlab.layers.labels import PreparedEdit
 from napari_openmedlab.workspace import Workspace
 from openmedlab import zoo
 from openmedlab.core import InputError, LogitsPatch, OpenMedLabError, Promptable, Region
+from openmedlab.core.constraints import hard_voxels
 from openmedlab.engine import Answer, InferenceThread, Interaction, Ticket, TicketState
 from openmedlab.engine.refine import trusted_base
 
@@ -219,6 +220,21 @@ class Runner:
         answer.timings.write = digest.seconds + time.perf_counter() - started
         workspace.note_method(number, answer.patch.method, answer.patch.given)
         self.answered.emit(workspace, answer)
+        self._tell_protected(workspace, number)
+
+    def _tell_protected(self, workspace: Workspace, number: int) -> None:
+        """Say why the newest prompt did not enter the mask where another label is protected."""
+        session = workspace.session
+        inside, _ = hard_voxels(session.prompts(number)[-1:])
+        found = {int(n) for n in session.labelmap[tuple(inside.T)]} - {0, number}
+        names = [o.name for o in session.objects if o.number in found]
+        if names:
+            own = session.object(number).name
+            self.told.emit(
+                f"The prompt for {own} lies in {', '.join(names)}, which is protected; choose "
+                "another policy to take over its voxels.",
+                True,
+            )
 
     def _on_failed(self, number: int, error: Exception) -> None:
         if isinstance(error, OpenMedLabError):

@@ -305,6 +305,7 @@ class WholeBodyController:
         """Stop the run and say nothing more; the layers stay."""
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.cancel()
+        self.run = None
         if self._layer is not None:
             self._layer.editable = True
         self._ended.disconnect()

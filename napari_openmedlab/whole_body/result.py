@@ -124,7 +124,7 @@ class Result:
         self._thread = thread
         self._expected = tuple(expected)
         self._pending: deque[Edit] = deque()
-        self._ticket: Ticket[_Taken] | None = None
+        self._ticket: Ticket[_Taken | None] | None = None
         self._ended.connect(self._take, thread="main")
         layer.events.colormap.connect(self._on_colormap)
         self._link()
@@ -212,8 +212,12 @@ class Result:
 
     # -------------------------------------------------------------- measures
     def _on_edit(self, edit: Edit) -> None:
+        """Measure soon: napari announces a change before it writes it."""
         self._pending.append(edit)
-        self._measure()
+        if self._ticket is None:
+            self._ticket = self._thread.submit(
+                lambda _progress, _cancel: None, idle=True, on_end=self._ended.emit
+            )
 
     @property
     def measuring(self) -> bool:
@@ -230,7 +234,7 @@ class Result:
         labels = LabelVolume(self._labelmap, geometry, self.labels, self.layer.name)
         changes = self._changes
 
-        def work(progress: Progress, cancel: CancelToken) -> _Taken:
+        def work(progress: Progress, cancel: CancelToken) -> _Taken | None:
             if old is None:
                 new = Measures.of(labels, image, self._expected, progress, cancel)
             else:
@@ -242,13 +246,13 @@ class Result:
 
         self._ticket = self._thread.submit(work, idle=True, on_end=self._ended.emit)
 
-    def _take(self, ticket: Ticket[_Taken]) -> None:
+    def _take(self, ticket: Ticket[_Taken | None]) -> None:
         """Show what was measured; go on where a click came between or labels changed since."""
         if ticket is not self._ticket:
             return
         self._ticket = None
-        if ticket.state is TicketState.DONE:
-            taken = ticket.result()
+        taken = ticket.result() if ticket.state is TicketState.DONE else None
+        if taken is not None:
             for _ in range(taken.edits):
                 self._pending.popleft()
             known = self.measures.warnings if self.measures is not None else ()
@@ -309,7 +313,7 @@ class Result:
         centre = np.zeros(3)
         shown = [axis for axis in dims.displayed if axis >= first]
         centre[3 - len(shown) :] = [world[axis - first] for axis in shown]
-        self.viewer.camera.center = tuple(centre)
+        self.viewer.scene.camera.center = tuple(centre)
         self.layer.selected_label = number
 
     def close(self) -> None:

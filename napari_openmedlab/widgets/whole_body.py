@@ -177,7 +177,7 @@ class WholeBodyWidget(QWidget):
         warnings = measures.warnings if measures is not None else ()
         icons = {r.number: swatch(result.color(r.number)) for r in rows} if result else {}
         self.measures_table.fill(rows, result.counts if result is not None else {}, icons)
-        self.warning_list.fill(warnings)
+        self.warning_list.fill(warnings, measures is not None)
         self.tabs.setTabText(WARNINGS, f"Warnings ({len(warnings)})" if warnings else "Warnings")
         made = _made(result) if result is not None else ""
         changes = result.changes() if result is not None else ""

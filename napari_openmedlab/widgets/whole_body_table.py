@@ -35,6 +35,7 @@ TIPS = (
 )
 WIDTHS = (170, 68, 66, 52, 58, 58, 58, 54, 92)
 STRUCTURE, ML = 0, 1
+NO_WARNINGS = "Nothing that deserves a second look was found."
 ROW = 22
 NUMBER = Qt.ItemDataRole.UserRole
 
@@ -161,10 +162,14 @@ class WarningList(QListWidget):
         if item is not None:
             self.chosen.emit(item.data(NUMBER))
 
-    def fill(self, warnings: Sequence[LabelWarning]) -> None:
-        """Show warnings."""
+    def fill(self, warnings: Sequence[LabelWarning], measured: bool) -> None:
+        """Show warnings; where there are none, say so once all was ``measured``."""
         self.blockSignals(True)
         self.clear()
+        if measured and not warnings:
+            item = QListWidgetItem(NO_WARNINGS)
+            item.setFlags(Qt.ItemFlag.NoItemFlags)
+            self.addItem(item)
         for warning in warnings:
             item = QListWidgetItem(f"⚠  {spoken(warning.text)}")
             item.setData(NUMBER, warning.name)
