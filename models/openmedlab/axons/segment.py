@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -39,7 +40,7 @@ from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.core.region import Index3, Region, _index3
 from openmedlab.core.volume import Volume
-from openmedlab.io.formats import stem
+from openmedlab.io.lazy import short_name
 from openmedlab.io.note import Note
 
 RUN = "openmedlab-run"
@@ -90,7 +91,7 @@ class AxonRun:
             return self.out
         if _is_zarr_group(image):
             return image / "labels" / self.name
-        return image.with_name(f"{stem(image)}.{self.name}.ome.zarr")
+        return image.with_name(f"{short_name(image)}.{self.name}.ome.zarr")
 
     @property
     def folder(self) -> Path:
@@ -106,7 +107,7 @@ class AxonRun:
     def probability_target(self) -> Path:
         """Where probabilities go."""
         beside = self.source.path if self.inside else self.target
-        return beside.with_name(f"{stem(beside)}.{self.name}_probability.ome.zarr")
+        return beside.with_name(f"{short_name(beside)}.{self.name}_probability.ome.zarr")
 
     def resolved(self) -> AxonRun:
         """Return the same run with what workers elsewhere need: full paths, the voxel size."""
@@ -357,15 +358,16 @@ class _Work:
 def _plan(run: AxonRun, statistics: VolumeStatistics) -> dict[str, Any]:
     """What decides the result, as plain values."""
     weights = None if run.weights is None else [str(run.weights), run.weights.stat().st_mtime_ns]
-    return {
+    plan: dict[str, Any] = {
         "image": run.source.to_json(),
         "method": run.method,
         "weights": weights,
         "rules": asdict(run.rules()),
-        "block": list(run.block),
+        "block": run.block,
         "probabilities": run.probabilities,
         "statistics": statistics.to_json(),
     }
+    return dict(json.loads(json.dumps(plan)))
 
 
 def _finished(run: AxonRun) -> Segmented | None:

@@ -86,14 +86,19 @@ def _local(workers: int, gpus: Sequence[str], memory: str | None) -> Any:
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
     environment = dict.fromkeys(THREAD_VARIABLES, threads)
     limit = "auto" if memory is None else memory
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+    settings = {
+        "distributed.nanny.pre-spawn-environ": environment,
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.allowed-failures": 1,
+    }
+    with dask.config.set(settings):
         if gpus:
             options: dict[str, Any] = {"nthreads": 1, "host": "127.0.0.1", "memory_limit": limit}
             each = {
                 k: {"cls": Nanny, "options": {**options, "env": {"CUDA_VISIBLE_DEVICES": gpu}}}
                 for k, gpu in enumerate(gpus)
             }
-            listening = {"host": "127.0.0.1", "dashboard": False}
+            listening = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
             return SpecCluster(
                 workers=each,
                 scheduler={"cls": Scheduler, "options": listening},
@@ -104,7 +109,7 @@ def _local(workers: int, gpus: Sequence[str], memory: str | None) -> Any:
             threads_per_worker=1,
             processes=workers > 0,
             host="127.0.0.1" if workers > 0 else None,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=limit if workers > 0 else None,
             silence_logs=logging.ERROR,
         )

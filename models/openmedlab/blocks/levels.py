@@ -76,7 +76,7 @@ def _factor(fine: Geometry, coarse: Geometry) -> Index3 | None:
         n // f <= m <= -(-n // f)
         for n, m, f in zip(fine.shape, coarse.shape, factor.tolist(), strict=True)
     )
-    return _index3(factor) if fits and np.allclose(ratio, factor, rtol=0.02) else None
+    return _index3(factor) if fits and np.allclose(ratio, factor, rtol=0.05) else None
 
 
 def _halvings(fine: Geometry) -> list[tuple[Index3, Geometry]]:

@@ -55,16 +55,7 @@ class ImageSource:
         InputError
             A chunk is damaged or missing; says where.
         """
-        try:
-            return read_padded(self.open().array, region, halo)
-        except InputError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InputError(
-                f"{self.path.name} cannot be read between voxels {region.start} and "
-                f"{region.stop} ({reason}); restore that part of the file."
-            ) from error
+        return read_padded(self.open().array, region, halo)
 
     def resolved(self) -> ImageSource:
         """Return the same image by its full path and with its voxel size, for workers."""
@@ -84,8 +75,49 @@ class ImageSource:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """A stored array whose read errors are a sentence that says where."""
+
+    stored: ArrayLike3D
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.stored.dtype
+
+    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(self.stored[key])
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise InputError(
+                f"{self.name} cannot be read at (z, y, x) {_place(key)} ({reason}); restore that "
+                "part of the file."
+            ) from error
+
+
+def _place(key: Any) -> str:
+    parts = key if isinstance(key, tuple) else (key,)
+    return ", ".join(
+        f"{k.start or 0}:{'' if k.stop is None else k.stop}" if isinstance(k, slice) else str(k)
+        for k in parts
+    )
+
+
 @lru_cache(maxsize=4)
 def _open(source: ImageSource) -> Volume:
+    volume = _opened(source)
+    return replace(volume, array=_Told(volume.array, source.path.name))
+
+
+def _opened(source: ImageSource) -> Volume:
     volume = open_volume(
         source.path,
         channel=source.channel,

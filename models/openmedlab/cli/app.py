@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from openmedlab.cli import (
+    axons,
     conformance,
     demo,
     evaluate,
@@ -66,3 +67,4 @@ app.command("localize")(localize.localize)
 app.command("medlsam")(localize.medlsam)
 app.add_typer(models.app, name="models")
 app.add_typer(template.app, name="template")
+app.add_typer(axons.app, name="axons")

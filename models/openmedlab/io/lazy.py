@@ -18,8 +18,8 @@ import numpy.typing as npt
 from openmedlab.core.errors import InputError
 from openmedlab.core.geometry import Geometry
 from openmedlab.core.volume import Volume
-from openmedlab.io.checks import GeometryWarning, existing, pick
-from openmedlab.io.formats import by_content, by_suffix
+from openmedlab.io.checks import GeometryWarning, damaged, existing, pick
+from openmedlab.io.formats import by_content, by_suffix, stem
 from openmedlab.io.omezarr import SPACE
 
 TIFF = (".tif", ".tiff")
@@ -110,7 +110,7 @@ class Planes:
 
     def _read(self, file: Path, where: tuple[slice, ...]) -> npt.NDArray[Any]:
         with _tiff(file) as opened:
-            array = _strips(opened.series[0])
+            array = _strips(_first_series(opened, file))
             if tuple(array.shape) != self.plane or array.dtype != self.kind:
                 raise InputError(
                     f"{file.name} holds {tuple(array.shape)} pixels of {array.dtype}, the first "
@@ -168,6 +168,14 @@ def open_volume(
     return volume
 
 
+def short_name(path: Path) -> str:
+    """Return a file or folder name without its ending."""
+    for ending in (*(f".ome{t}" for t in TIFF), *TIFF, *HDF5, ".n5"):
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)]
+    return stem(path)
+
+
 def _spaced(volume: Volume, spacing: Spacing) -> Volume:
     """Return the volume with this voxel size in micrometres; its pyramid keeps its factors."""
     if min(spacing) <= 0:
@@ -208,7 +216,7 @@ def _natural(name: str) -> list[Any]:
 def _tiff_volume(path: Path, channel: int | str | None, time: int | None) -> Volume:
     files = _tiffs(path) if path.is_dir() else (path,)
     with _tiff(files[0]) as first:
-        series = first.series[0]
+        series = _first_series(first, files[0])
         spacing = _tiff_spacing(first)
         if path.is_dir() and len(files) > 1:
             shape = tuple(series.shape)
@@ -258,6 +266,12 @@ def _strips(series: Any) -> Any:
     return zarr.open_array(series.aszarr(level=0), mode="r")
 
 
+def _first_series(file: Any, path: Path) -> Any:
+    if not file.series:
+        raise damaged(path, "no image in it")
+    return file.series[0]
+
+
 def _tiff_spacing(file: Any) -> Spacing | None:
     """Voxel size in micrometres, where OME or ImageJ metadata state one."""
     if file.ome_metadata:
@@ -288,7 +302,7 @@ def _volume(array: Any, path: Path, spacing: Spacing | None) -> Volume:
             stacklevel=4,
         )
     geometry = Geometry.from_spacing(array.shape, spacing, unit="micrometer")
-    return Volume(array, geometry, "LS", path.stem, path)
+    return Volume(array, geometry, "LS", short_name(path), path)
 
 
 def _hdf5(path: Path, dataset: str | None) -> Volume:
