@@ -1,7 +1,7 @@
 """The built-in localizer on real CTs that share organs, pair by pair, as the baseline did.
 
 Run with OPENMEDLAB_SAMPLES naming the folder of real samples (with ``baseline.json`` in it);
-prints Markdown. --rows FILE keeps every row as JSON.
+prints Markdown. --rows FILE keeps every row as JSON and goes on from there.
 
 Box IoU counts voxels, both faces included; the centre's distance and whether the true
 centre lies in the box go by the box too.
@@ -123,20 +123,26 @@ def run(library: TemplateLibrary, templates: Sequence[Template], query: Case) ->
     ]
 
 
-def measure(folder: Path) -> tuple[list[Row], list[Row]]:
-    """Return the rows of every pair, and of every scan with all other templates together."""
+def measure(folder: Path, kept: Path | None) -> tuple[list[Row], list[Row]]:
+    """Return the rows of every pair, and of every scan with all other templates together.
+
+    ``kept`` holds the rows of an earlier run, which is continued after its last scan.
+    """
+    pairs, together = json.loads(kept.read_text("utf-8")) if kept and kept.exists() else ([], [])
     library = TemplateLibrary(folder)
     cases = load(library)
-    pairs, together = [], []
     for query in cases:
-        mates = [c for c in cases if c.group == query.group and c.name != query.name]
+        if query.name in {r["query"] for r in together}:
+            continue
         chosen: list[Template] = []
-        for mate in mates:
-            own = [t for t in library.templates if t.scan == mate.volume.identity]
-            chosen += own
-            rows = run(library, own, query)
-            pairs += [{"template": mate.name, **row} for row in rows]
+        for mate in cases:
+            if mate.group == query.group and mate.name != query.name:
+                own = [t for t in library.templates if t.scan == mate.volume.identity]
+                chosen += own
+                pairs += [{"template": mate.name, **row} for row in run(library, own, query)]
         together += run(library, chosen, query)
+        if kept:
+            kept.write_text(json.dumps((pairs, together)), encoding="utf-8")
     return pairs, together
 
 
@@ -219,7 +225,4 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder))
-    if args.rows:
-        args.rows.write_text(json.dumps(found), encoding="utf-8")
-    report(*found)
+        report(*measure(Path(folder), args.rows))

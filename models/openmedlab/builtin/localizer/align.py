@@ -147,9 +147,9 @@ def _affine(template: Scan, query: Scan, check: Callable[[], None]) -> tuple[Poi
     """Return matrix and offset from template to query voxels, and the score of the first guess."""
     shifts = likely_shifts(template, query, CANDIDATES)
     start, shape = _even_box(np.zeros(3), np.full(3, np.inf), template.image.shape)
-    tried = []
+    tried: list[tuple[float, float, Points, Matched]] = []
     for score, shift in shifts:
-        if score < CLOSE * shifts[0][0]:
+        if tried and score < CLOSE * shifts[0][0]:
             break
         check()
         matrix, offset = np.eye(3), (template.origin + shift - query.origin) / query.step

@@ -23,7 +23,7 @@ def likely_shifts(
 
     Normalised cross-correlation over the voxels both scans see, by FFT (D. Padfield,
     IEEE TIP 2012, "Masked object registration in the Fourier domain"), weighed by the
-    root of the share of the smaller scan that is covered.
+    root of how much they share, against the most they could.
 
     Returns
     -------
@@ -67,5 +67,5 @@ def _scores(template: Scan, query: Scan) -> Array:
     spread_b = np.maximum(together(ma, forward(b * b)) - sum_b**2 / common, 0)
     floor = FLATTEST**2 * common
     score = product / np.sqrt(np.maximum(spread_a, floor) * np.maximum(spread_b, floor))
-    covered = np.clip(common / min(seen_a.sum(), seen_b.sum()), 0, 1)
+    covered = np.clip(common / common.max(), 0, 1)
     return np.where(covered >= LEAST_OVERLAP, score * np.sqrt(covered), -1.0)
