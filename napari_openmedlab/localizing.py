@@ -147,13 +147,18 @@ class LocalizeController:
     ) -> None:
         if image is not self.image or image not in self.viewer.layers:
             return
+        try:
+            said = self.review
+        except InputError as error:
+            self._fail(error)
+            return
         self.volume = volume
         codes = {t.organ: t.code for t in reversed(library.templates)}
         self.organs = {
             organ: FoundOrgan.of(organ, codes[organ], found.organs.get(organ))
             for organ in library.organs
         }
-        self._recall(volume)
+        self._recall(said, volume)
         if self.boxes is None:
             self.boxes = BoxLayer(self.viewer, image)
             self.boxes.changed.connect(self._on_box)
@@ -168,15 +173,17 @@ class LocalizeController:
         if first is not None:
             self.boxes.go_to(first)
 
-    def _recall(self, volume: Volume) -> None:
-        """Take up what was decided on this scan in an earlier session."""
-        for organ, said in self.review.of(self._key()).items():
+    def _recall(self, review: Review, volume: Volume) -> None:
+        """Take up what was decided on this scan before, and make those masks again."""
+        for organ, said in review.of(self._key()).items():
             found = self.organs.get(organ)
             if found is None or found.located is None:
                 continue
             found.decision = said.decision
             if len(said.points) == 6:
                 found.take(to_grid(said.points, volume.geometry))
+            if said.decision != "rejected":
+                self._make_mask(found)
 
     def _show_boxes(self) -> None:
         if self.boxes is not None:
@@ -209,7 +216,12 @@ class LocalizeController:
         if found is None or found.located is None or self.volume is None:
             return
         self._decide(found, "corrected" if found.moved else "accepted")
-        located = found.located
+        self._make_mask(found)
+
+    def _make_mask(self, found: FoundOrgan) -> None:
+        assert self.volume is not None
+        assert found.located is not None
+        organ, located = found.organ, found.located
         if found.moved:
             located = Localization(found.points, found.confidence)
         self._submit(
@@ -258,6 +270,12 @@ class LocalizeController:
         if self._single is None:
             self._single = Review(home() / "reviews" / "single_scans.jsonl")
         return self._single
+
+    @property
+    def counts(self) -> dict[Decision, int]:
+        """What was decided so far, in the cohort or on single scans; nothing before a scan."""
+        opened = self._single is not None or (self.cohort is not None and self._in_cohort)
+        return self.review.counts if opened else {}
 
     def _write_mask(self, volume: Volume, organ: str, patch: LogitsPatch) -> None:
         found = self.organs.get(organ)

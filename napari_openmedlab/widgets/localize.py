@@ -271,7 +271,7 @@ progress_bar
         self._show_enabled()
 
     def _show_counts(self) -> None:
-        counts = self.controller.review.counts
+        counts = self.controller.counts
         self.counts_label.setText("   ".join(f"{n} {what}" for what, n in counts.items()))
 
     def _show_enabled(self) -> None:

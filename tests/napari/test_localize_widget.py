@@ -217,7 +217,8 @@ def test_accept_and_reject_by_key_are_counted_and_remembered(hands, library):
     hands.settle()
     hands.find()
     assert hands.state("spleen") == "rejected"
-    assert hands.state("liver").startswith("accepted")
+    hands.wait_mask("liver")
+    assert hands.state("liver") == "accepted ✓"
 
 
 def test_rejecting_takes_the_mask_away_again(hands):
@@ -304,13 +305,18 @@ def test_a_folder_of_scans_is_gone_through_and_resumed(bare, library, tmp_path: 
     assert "1 of 3 scans done" in bare.widget.cohort_label.text()
     assert [layer.name for layer in bare.viewer.layers] == ["c", "c boxes"]
     bare.settle()
+    bare.press(bare.widget.accept_sure_button)
+    bare.wait_mask("liver")
+    bare.settle()
     bare.controller.open_cohort(folder)
     bare.qtbot.waitUntil(lambda: "liver" in bare.controller.organs, timeout=30_000)
     assert bare.controller.scan_name == "c"
+    bare.wait_mask("liver")
     bare.settle()
     bare.press(bare.widget.next_button)
     bare.qtbot.waitUntil(lambda: "no scan left" in bare.widget.status_label.text(), timeout=30_000)
-    assert bare.widget.counts_label.text().startswith("1 accepted")
+    assert bare.widget.counts_label.text().startswith("2 accepted")
+    assert (tmp_path / "scans_organs" / "c_labels.nii.gz").is_file()
 
 
 def test_another_image_is_not_taken_for_a_scan_of_the_folder(bare, library, tmp_path: Path):
