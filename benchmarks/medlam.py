@@ -86,15 +86,15 @@ def ours(organs: int, half: bool) -> dict[str, Any]:
     model = MedLam(network(), version="benchmark", half=half)
     before = peak_gb()
     scan = measured(lambda: procedure.begin(prepare(query), model._steps))
-    patches = np.zeros((6, 1, PATCH, PATCH, PATCH), np.float32)
-    template = measured(lambda: model._steps.support(patches, CancelToken()))
+    patch = np.zeros((1, 1, PATCH, PATCH, PATCH), np.float32)
+    template = measured(lambda: model._steps.support(patch, CancelToken()))
     whole = measured(lambda: model.localize(library, query, Progress(), CancelToken()))
     return {
         "preparing and starts": scan,
-        "one template, once": template,
+        "one point of a template, once": template,
         f"{organs} organs": whole,
         "peak_gb": peak_gb(),
-        "peak_gb before": before,
+        "peak_gb of the scan and the network": before,
     }
 
 
@@ -105,22 +105,24 @@ def original() -> dict[str, Any]:
     view = Frame.of(query.geometry).turned.apply(query.read()).astype(np.float64)
     zoom = np.array(SPACING) / 3
 
-    def prepared() -> np.ndarray[Any, Any]:
-        return np.pad(intensities(ndimage.zoom(view, zoom, order=3)), PATCH // 2)
+    made_of_it: dict[str, Any] = {}
 
-    image = prepared()
+    def prepared() -> None:
+        made_of_it["image"] = np.pad(intensities(ndimage.zoom(view, zoom, order=3)), PATCH // 2)
+
     times["prepare"] = measured(prepared)
+    image = made_of_it["image"]
     z, y, x = np.array(image.shape) // 2 - PATCH // 2
     crop = np.ascontiguousarray(image[z : z + PATCH, y : y + PATCH, x : x + PATCH])
     patch = torch.from_numpy(crop)[None, None]
 
-    def look() -> Any:
+    def look() -> None:
         encoded = made.encode(patch)
         made.code(encoded)
-        return matching.normalised(made.features(encoded))
+        made_of_it["features"] = matching.normalised(made.features(encoded))
 
-    features = look()
     times["patch with decoder"] = measured(look)
+    features = made_of_it["features"]
     templates = matching.middles(features)
 
     def convolve() -> None:
