@@ -1,7 +1,7 @@
 """Axon-Small: the bundled network, and blocks segmented with it.
 
 A U-Net of three convolution stages on the 2x2x2 blocks of the image, unpadded, so that every
-answer depends on the 20 voxels around it and on nothing else.
+answer depends on the 20 to 23 voxels around it and on nothing else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openmedlab.zoo.methods import default_device
 from openmedlab.zoo.registry import shapes
 
 BUNDLED = Path(__file__).parent / "axon_small.safetensors"
-WIDTHS = (16, 48)
+WIDTHS = (24, 64)
 REACH = 20
 TILE = 64
 
@@ -65,6 +65,7 @@ class AxonSmall(nn.Module):
         self.up = nn.ConvTranspose3d(coarse, fine, 2, 2)
         self.merge = _Stage(2 * fine, fine, 2)
         self.head = nn.Conv3d(fine, 8, 1)
+        nn.init.constant_(self.head.bias, -3.0)
 
     def forward(self, x: Tensor) -> Tensor:
         fine = self.fine(to_depth(x))
@@ -186,8 +187,8 @@ class SmallSegmenter:
         device = default_device()
         x = torch.from_numpy(self.scale(filled))[None, None].to(device)
         with torch.inference_mode():
-            logits = _network(self.weights, device)(x)
-        return np.asarray(logits.sigmoid_()[0, 0].cpu().numpy())
+            found = _network(self.weights, device)(x).sigmoid_()
+        return np.asarray(found[0, 0].cpu().numpy())
 
 
 def load(path: Path) -> AxonSmall:

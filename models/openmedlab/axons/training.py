@@ -1,292 +1,228 @@
-"""Training of Axon-Small: the loop that the bundled weights and users' fine-tuning share."""
+"""Fine-tuning of Axon-Small on users' cubes, labelled by hand or by the paper's recipe."""
 
 from __future__ import annotations
 
-import json
+import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from openmedlab.axons.small_net import REACH, AxonSmall
+from openmedlab.axons.small_net import BUNDLED, AxonSmall, GreyScale, load
+from openmedlab.axons.statistics import VolumeStatistics, measure_blocks
+from openmedlab.axons.trainer import Cube, Settings, Trainer
+from openmedlab.axonseg.annotate import cut_mix, fine_label, match_histogram, rough_label
 from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.zoo.checkpoint import write_safetensors
 
-Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.uint8]
-Random = np.random.Generator
+Array = npt.NDArray[Any]
 
-IGNORED = 2
+LABELS = ("_label", "_fine", "_rough")
+IMAGE, ARTEFACT = "_image", "_artefact"
+SMALLEST_SIDE = 16
+HELD_OUT = 0.25
+PATIENCE = 8
+RATE = 5e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Cube:
-    """One training cube.
+class UserCube:
+    """A cube of a user's data.
 
     Attributes
     ----------
+    name
+        For messages.
     image
-        The network's input, float (z, y, x).
+        Grey values (z, y, x).
     label
-        0 outside axons, 1 inside, 2 not known.
-    weight
-        How often it is drawn.
+        Not 0 inside axons, same shape; all 0 for a cube of artefacts without axons.
     """
 
-    image: npt.NDArray[Any]
-    label: Labels
-    weight: float = 1.0
+    name: str
+    image: Array
+    label: Array
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or min(self.image.shape) < SMALLEST_SIDE:
+            raise InputError(
+                f"{self.name} has the shape {self.image.shape}; a training cube is three-"
+                f"dimensional with at least {SMALLEST_SIDE} voxels a side."
+            )
+        if self.image.shape != self.label.shape:
+            raise InputError(
+                f"{self.name}: image {self.image.shape} and label {self.label.shape} differ in "
+                "shape; give the label of the same cube."
+            )
+
+    @property
+    def is_artefact(self) -> bool:
+        """Whether it shows no axon."""
+        return not self.label.any()
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
+def read_cubes(folder: Path) -> list[UserCube]:
+    """Return the training cubes of a folder, by what their file names end in.
 
-    Attributes
-    ----------
-    steps
-        Updates in all; the learning rate follows a half cosine over them.
-    rate
-        Its greatest value (AdamW).
-    batch, side
-        Patches per update, and voxels along the side of the part of a patch that is scored.
-    average
-        Share of the running average of the weights that survives an update.
-    check
-        Updates between two looks at the validation cubes and two checkpoints.
-    patience
-        Looks without a better validation score before it stops.
-    seed
-        Of everything random.
+    ``NAME_image`` is a cube; its label is ``NAME_label`` or ``NAME_fine`` as it is, else the
+    fine label of ``NAME_rough``, else one made from the image by the paper's recipe.
+    ``NAME_artefact`` is a cube without axons. Any image format goes (.tif, .nii.gz, .nrrd ...).
+
+    Raises
+    ------
+    InputError
+        The folder holds no such files, or one of them cannot be used.
     """
-
-    steps: int = 4000
-    rate: float = 2e-3
-    batch: int = 4
-    side: int = 40
-    average: float = 0.995
-    check: int = 100
-    patience: int = 10
-    seed: int = 0
-
-
-@dataclass
-class History:
-    """What happened so far; kept in the checkpoint."""
-
-    step: int = 0
-    best: float = float("inf")
-    waited: int = 0
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder of the training cubes.")
+    files = {path.name.split(".")[0]: path for path in sorted(folder.iterdir())}
+    cubes = [_labelled(files, name) for name in files if name.endswith(IMAGE)]
+    for name in (name for name in files if name.endswith(ARTEFACT)):
+        image = _read(files[name])
+        cubes.append(UserCube(name, image, np.zeros(image.shape, bool)))
+    if not cubes:
+        raise InputError(
+            f"{folder} holds no training cubes; name them NAME_image.tif with NAME_label.tif, and "
+            "NAME_artefact.tif without label."
+        )
+    return cubes
 
 
-class Trainer:
-    """The training loop, from its newest checkpoint if there is one.
+def _labelled(files: dict[str, Path], name: str) -> UserCube:
+    image, stem = _read(files[name]), name.removesuffix(IMAGE)
+    for ending in LABELS:
+        if path := files.get(stem + ending):
+            label = _read(path) > 0
+            return UserCube(name, image, fine_label(label) if ending == "_rough" else label)
+    return UserCube(name, image, annotated(image))
+
+
+def _read(path: Path) -> Array:
+    from openmedlab.io.checks import GeometryWarning
+    from openmedlab.io.lazy import open_volume
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GeometryWarning)
+        return np.asarray(open_volume(path).read())
+
+
+def annotated(image: Array) -> npt.NDArray[np.bool_]:
+    """Return the automatic fine label of a cube: high pass, threshold, skeleton, one wider."""
+    return fine_label(rough_label(image))
+
+
+def train(
+    cubes: Sequence[UserCube],
+    out: Path,
+    start: str | Path | None = "axon-small",
+    epochs: int = 30,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    statistics: VolumeStatistics | None = None,
+) -> Path:
+    """Fine-tune Axon-Small and return its new weights, for ``axons segment --weights``.
+
+    The last quarter of every cube along its longest axis is kept for validation; training
+    stops early when that gets no better, and the best weights are kept. Started again with
+    the same cubes and settings, it goes on from its last checkpoint.
 
     Parameters
     ----------
-    network
-        Where to start.
-    cubes, validation
-        To train on and to judge by; without validation cubes it runs to the end.
-    settings
-        How to train.
-    folder
-        Of the checkpoint ``checkpoint.pt``, written whole or not at all.
+    cubes
+        What to learn from, e.g. from `read_cubes`.
+    out
+        Folder of ``weights.safetensors`` and of the checkpoint.
+    start
+        ``"axon-small"`` for the bundled weights, a weights file, or None to begin anew.
+    epochs
+        How often every voxel is seen, at most.
+    statistics
+        Of the volume that the cubes were cut from; without it those of all cubes count.
+
+    Raises
+    ------
+    InputError
+        There is no cube with axons, or ``out`` holds a training with other settings.
+    WeightsError
+        ``start`` does not fit.
+    Cancelled
+        ``cancel`` was raised; the work so far is in ``out``.
     """
-
-    def __init__(
-        self,
-        network: AxonSmall,
-        cubes: Sequence[Cube],
-        validation: Sequence[Cube],
-        settings: Settings,
-        folder: Path,
-    ) -> None:
-        self.settings, self.folder, self.history = settings, folder, History()
-        self._cubes = [_padded(cube) for cube in cubes]
-        self._weights = np.array([c.weight for c in cubes]) / sum(c.weight for c in cubes)
-        self._validation = _fixed_patches([_padded(c) for c in validation], settings)
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.averaged = {k: v.clone() for k, v in network.state_dict().items()}
-        self.best = dict(self.averaged)
-        self._optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=1e-4)
-        self._resume()
-
-    def run(self, progress: Progress, cancel: CancelToken, pause_at: int | None = None) -> None:
-        """Train to the end, to ``pause_at`` updates, or until nothing improves.
-
-        Raises
-        ------
-        Cancelled
-            ``cancel`` was raised; the last checkpoint stays.
-        """
-        stop = min(pause_at or self.settings.steps, self.settings.steps)
-        while self.history.step < stop and not self.finished:
-            cancel.check()
-            loss = self._step()
-            if self.history.step % self.settings.check == 0 or self.history.step == stop:
-                self._judge()
-                self.save()
-            text = f"loss {loss:.3f}, best on validation {self.history.best:.3f}"
-            progress.report(self.history.step, self.settings.steps, text)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all updates are done or nothing has improved for too long."""
-        history = self.history
-        return history.step >= self.settings.steps or history.waited >= self.settings.patience
-
-    def _step(self) -> float:
-        """Make one update with patches that depend on the seed and the step alone."""
-        settings, step = self.settings, self.history.step
-        random = np.random.default_rng((settings.seed, step))
-        chosen = random.choice(len(self._cubes), settings.batch, p=self._weights)
-        patches = [augment(random, *_patch(random, self._cubes[k], settings.side)) for k in chosen]
-        images = torch.from_numpy(np.stack([image for image, _ in patches])[:, None])
-        labels = torch.from_numpy(np.stack([label for _, label in patches])[:, None])
-        warm = min(1.0, (step + 1) / 50)
-        share = 0.5 * (1 + np.cos(np.pi * step / settings.steps))
-        for group in self._optimizer.param_groups:
-            group["lr"] = settings.rate * warm * max(share, 0.01)
-        self.network.train()
-        loss = score(self.network(images), labels)
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self._optimizer.step()
-        self.history.step += 1
-        self._average()
-        return float(loss.detach())
-
-    def _average(self) -> None:
-        share = min(self.settings.average, 1 - 1 / (1 + self.history.step))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.averaged[name].lerp_(value, 1 - share)
-            else:
-                self.averaged[name] = value.clone()
-
-    def _judge(self) -> None:
-        """Score the averaged weights on the validation patches; keep the best."""
-        if not self._validation:
-            self.best = {k: v.clone() for k, v in self.averaged.items()}
-            return
-        found = validation_loss(self.averaged, self._validation)
-        self.history.waited += 1
-        if found < self.history.best:
-            self.history.best, self.history.waited = found, 0
-            self.best = {k: v.clone() for k, v in self.averaged.items()}
-
-    def save(self) -> None:
-        """Write the checkpoint, the old one stays until the new one is whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / "checkpoint.pt.part"
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "averaged": self.averaged,
-                "best": self.best,
-                "optimizer": self._optimizer.state_dict(),
-                "history": asdict(self.history),
-                "settings": json.dumps(asdict(self.settings)),
-            },
-            partial,
-        )
-        partial.replace(self.folder / "checkpoint.pt")
-
-    def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if json.loads(state["settings"]) != asdict(self.settings):
-            raise InputError(
-                f"{path} belongs to a training with other settings; choose another folder or "
-                "remove it to begin anew."
-            )
-        self.network.load_state_dict(state["network"])
-        self.averaged, self.best = dict(state["averaged"]), dict(state["best"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.history = History(**state["history"])
+    if not any(not cube.is_artefact for cube in cubes):
+        raise InputError("No training cube has axons in its label; give at least one that has.")
+    if epochs < 1:
+        raise InputError(f"{epochs} epochs train nothing; give 1 or more.")
+    images = (cube.image for cube in cubes)
+    scale = GreyScale.of(statistics or measure_blocks(images))
+    training, validation = _prepared(cubes, scale)
+    settings = _settings(training, epochs, bool(validation))
+    torch.manual_seed(settings.seed)
+    trainer = Trainer(_network(start), training, validation, settings, out)
+    trainer.run(progress or Progress(), cancel or CancelToken())
+    weights = out / "weights.safetensors"
+    names = ", ".join(cube.name for cube in cubes)
+    write_safetensors(trainer.best, weights, {"name": "axon-small", "fine_tuned_on": names})
+    return weights
 
 
-def score(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return cross entropy plus soft Dice loss where the label is known."""
-    known = (labels != IGNORED).float()
-    wanted = (labels == 1).float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    entropy = (entropy * known).sum() / known.sum().clamp(min=1)
-    found = logits.sigmoid() * known
-    overlap = (2 * (found * wanted).sum() + 1) / (found.sum() + (wanted * known).sum() + 1)
-    return entropy + 0.3 * (1 - overlap)
+def _network(start: str | Path | None) -> AxonSmall:
+    if start is None:
+        return AxonSmall()
+    return load(BUNDLED if start == "axon-small" else Path(start))
 
 
-def augment(random: Random, image: Floats, label: Labels) -> tuple[Floats, Labels]:
-    """Return a patch turned, mirrored, brightened, blurred, made noisy."""
-    turns = int(random.integers(4))
-    image, label = np.rot90(image, turns, (1, 2)), np.rot90(label, turns, (1, 2))
-    for axis in range(3):
-        if random.random() < 0.5:
-            image, label = np.flip(image, axis), np.flip(label, axis)
-    image = image + np.float32(random.normal(0, 0.3))
-    if random.random() < 0.5:
-        image = image * np.float32(random.uniform(0.7, 1.4))
-    if random.random() < 0.3:
-        noise = random.standard_normal(image.shape, np.float32)
-        image = image + noise * np.float32(random.uniform(0, 0.15))
-    return np.ascontiguousarray(image, np.float32), np.ascontiguousarray(label)
+def _settings(cubes: Sequence[Cube], epochs: int, validated: bool) -> Settings:
+    base = Settings()
+    side = min(base.side, max(min(c.image.shape) for c in cubes) // 4 * 4)
+    voxels = sum(c.image.size for c in cubes)
+    check = max(5, math.ceil(voxels / (base.batch * side**3)))
+    patience = PATIENCE if validated else epochs + 1
+    return replace(base, steps=epochs * check, rate=RATE, side=side, check=check, patience=patience)
 
 
-def _padded(cube: Cube) -> Cube:
-    """Return the cube with the network's reach around it: repeated image, unknown label."""
-    image = np.pad(cube.image, REACH, mode="reflect" if min(cube.image.shape) > REACH else "edge")
-    return Cube(image, np.pad(cube.label, REACH, constant_values=IGNORED), cube.weight)
+def _prepared(cubes: Sequence[UserCube], scale: GreyScale) -> tuple[list[Cube], list[Cube]]:
+    """Return the parts to train on, cut-mixed ones among them, and those to validate on."""
+    parts = [_split(cube) for cube in cubes]
+    training = [first for first, _ in parts]
+    training += _mixed(training)
+    validation = [second for _, second in parts if second is not None]
+    return [_scaled(c, scale) for c in training], [_scaled(c, scale) for c in validation]
 
 
-def _patch(random: Random, cube: Cube, side: int) -> tuple[Floats, Labels]:
-    """Return a random patch with the reach around it, every second one on an axon."""
-    inner = np.array(cube.label.shape) - 2 * REACH
-    corner = random.integers(0, np.maximum(inner - side, 0) + 1)
-    if random.random() < 0.5:
-        tried = random.integers(0, inner, (200, 3))
-        hit = tried[cube.label[tuple((tried + REACH).T)] == 1]
-        if len(hit):
-            shift = random.integers(0, side, 3)
-            corner = np.clip(hit[0] - shift, 0, np.maximum(inner - side, 0))
-    return _cut(cube, corner, side)
+def _scaled(cube: UserCube, scale: GreyScale) -> Cube:
+    return Cube(scale(cube.image), (cube.label > 0).astype(np.uint8))
 
 
-def _cut(cube: Cube, corner: npt.NDArray[Any], side: int) -> tuple[Floats, Labels]:
-    wide = tuple(slice(c, c + side + 2 * REACH) for c in corner)
-    image, label = cube.image[wide], cube.label[wide]
-    lacking = [(0, side + 2 * REACH - n) for n in image.shape]
-    image = np.pad(image.astype(np.float32), lacking, mode="edge")
-    label = np.pad(label, lacking, constant_values=IGNORED)
-    inner = slice(REACH, -REACH)
-    return image, label[inner, inner, inner]
+def _split(cube: UserCube) -> tuple[UserCube, UserCube | None]:
+    """Return the part to train on and, where the cube is long enough, that to validate on."""
+    axis = int(np.argmax(cube.image.shape))
+    length = cube.image.shape[axis]
+    kept = round(length * (1 - HELD_OUT))
+    if length - kept < SMALLEST_SIDE:
+        return cube, None
+    first, second = (
+        UserCube(cube.name, *(np.take(a, places, axis) for a in (cube.image, cube.label)))
+        for places in (range(kept), range(kept, length))
+    )
+    return first, second
 
 
-def _fixed_patches(cubes: Sequence[Cube], settings: Settings) -> list[tuple[Tensor, Tensor]]:
-    """Return batches for validation, the same every time: up to 64 patches."""
-    random = np.random.default_rng((settings.seed, 2**31))
-    each = max(1, min(8, 64 // max(len(cubes), 1)))
-    patches = [_patch(random, c, settings.side) for c in cubes[:64] for _ in range(each)]
-    return [
-        (torch.from_numpy(image)[None, None], torch.from_numpy(label)[None, None])
-        for image, label in patches
-    ]
-
-
-def validation_loss(state: dict[str, Tensor], batches: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Return the mean loss of weights over batches."""
-    network = AxonSmall()
-    network.load_state_dict(state)
-    network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    with torch.inference_mode():
-        return float(np.mean([float(score(network(x), y)) for x, y in batches]))
+def _mixed(cubes: Sequence[UserCube]) -> list[UserCube]:
+    """Return every axon cube with a corner of an artefact cube, grey values matched to it."""
+    artefacts = [cube for cube in cubes if cube.is_artefact]
+    mixed = []
+    for number, cube in enumerate(c for c in cubes if not c.is_artefact):
+        if not artefacts:
+            break
+        random = np.random.default_rng((7, number))
+        other = artefacts[int(random.integers(len(artefacts)))]
+        matched = match_histogram(other.image, cube.image)
+        image, label = cut_mix(random, (cube.image, cube.label), matched)
+        mixed.append(UserCube(f"{cube.name} with {other.name}", image, label))
+    return mixed

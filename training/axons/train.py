@@ -1,0 +1,208 @@
+"""Train the bundled Axon-Small: generated axons and artefacts, on real and generated ground.
+
+    python training/axons/train.py generate --data FOLDER --out RUN
+    python training/axons/train.py train --out RUN --minutes 9     # again until it is done
+    python training/axons/train.py calibrate --out RUN   # thresholds, on its validation cubes
+    python training/axons/train.py export --out RUN --file axon_small.safetensors
+
+``FOLDER`` is the sample data's ``axon/public``. Everything random follows from the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from generator import Optics, Scene, add_artefacts, add_axons, background, compose
+from scipy import ndimage
+from scoring import Score
+
+from openmedlab.axons.methods import components, method, segment_array
+from openmedlab.axons.small_net import BUNDLED, GreyScale
+from openmedlab.axons.statistics import measure
+from openmedlab.axonseg.annotate import clean, skeleton
+from openmedlab.core.errors import Cancelled
+from openmedlab.core.progress import CancelToken, Progress
+
+SIDE = 96
+GENERATED = 200
+STEPS = 2400
+VALIDATION = 16
+LOW, HIGH, SMALLEST = (0.3, 0.4, 0.5, 0.6, 0.7), (0.5, 0.6, 0.7, 0.8, 0.9), (10, 20, 40)
+TEST_GROUND = (slice(0, 100), slice(170, 340), slice(300, 500))
+JUDGED = (slice(67, 100), slice(265, 340), slice(46, 196))
+EXAMPLE = "brain_example_z000-099_y160-499_x100-599.tif"
+CARD = {
+    "name": "axon-small",
+    "licence": "CC-BY-4.0",
+    "data": "D-LMBmap example volume (CC BY 4.0), Li Z. et al., Nature Methods 20, 1593-1604 "
+    "(2023), doi:10.1038/s41592-023-01998-6; generated axons and artefacts",
+    "made_by": "training/axons/train.py, see training/axons/README.md",
+}
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+
+
+def teacher(volume: npt.NDArray[np.uint16], out: Path) -> Labels:
+    """Return what the ridge filter finds in the real volume: 1 sure, 2 perhaps, 0 nothing."""
+    if (out / "teacher.npy").exists():
+        return np.load(out / "teacher.npy")
+    choice = method("ridge")
+    found = segment_array(volume, choice.make(choice.measure(volume, None, None), None))
+    sure = clean(components(found, choice), 40)
+    axons = ndimage.binary_dilation(skeleton(sure))
+    perhaps = ndimage.binary_dilation((found > 0.2) | sure, iterations=2)
+    label = np.where(axons, 1, np.where(perhaps, 2, 0)).astype(np.uint8)
+    np.save(out / "teacher.npy", label)
+    return label
+
+
+def grounds(
+    random: np.random.Generator, volume: npt.NDArray[np.uint16], label: Labels
+) -> tuple[Floats, Labels]:
+    """Return a real crop (z, y, x) that touches neither the test ground nor cube 1001."""
+    barred = np.zeros(volume.shape[1:], bool)
+    barred[TEST_GROUND[1:]] = barred[JUDGED[1:]] = True
+    while True:
+        y, x = (
+            random.integers(0, volume.shape[1] - SIDE),
+            random.integers(0, volume.shape[2] - SIDE),
+        )
+        if barred[y : y + SIDE, x : x + SIDE].any():
+            continue
+        cut = (slice(2, 2 + SIDE), slice(y, y + SIDE), slice(x, x + SIDE))
+        return volume[cut].astype(np.float32), label[cut]
+
+
+def generated(
+    seed: int, volume: npt.NDArray[np.uint16], label: Labels, scale: GreyScale
+) -> tuple[npt.NDArray[np.float16], Labels]:
+    """Return one training cube: the network's input and its label."""
+    random = np.random.default_rng((6, seed))
+    shape = (SIDE, SIDE, SIDE)
+    scene, optics = Scene.blank(shape), Optics.draw(random)
+    if random.random() < 0.8:
+        add_axons(random, scene, optics)
+    add_artefacts(random, scene, optics)
+    if random.random() < 0.55:
+        crop, known = grounds(random, volume, label)
+        light = crop - scale.floor
+        image = compose(random, light, scene.contrast, random.uniform(3, 15), 0.0)
+    else:
+        light, known = background(random, shape), np.zeros(shape, np.uint8)
+        gain, read = np.exp(random.uniform(0, np.log(40))), random.uniform(5, 80)
+        image = compose(random, light, scene.contrast, gain, read)
+        smooth = max(float(np.median(light)), 1.0)
+        scale = GreyScale(0.0, smooth * random.uniform(0.5, 2))
+    known = known.copy()
+    rim = ndimage.binary_dilation(scene.axons) & ~scene.axons
+    known[rim & (known == 0)] = 2
+    known[scene.axons] = 1
+    return scale(image + scale.floor).astype(np.float16), known
+
+
+def generate(data: Path, out: Path) -> None:
+    """Write the training cubes under ``out``; those already there stay."""
+    out.mkdir(parents=True, exist_ok=True)
+    volume = tifffile.imread(data / EXAMPLE)
+    scale = GreyScale.of(measure(volume))
+    label = teacher(volume, out)
+    for seed in range(GENERATED):
+        path = out / f"cube{seed:04}.npz"
+        if not path.exists():
+            image, known = generated(seed, volume, label, scale)
+            np.savez(path.with_suffix(".part.npz"), image=image, label=known)
+            path.with_suffix(".part.npz").rename(path)
+
+
+def train(out: Path, minutes: float) -> None:
+    """Go on training for some minutes."""
+    import torch
+
+    from openmedlab.axons.small_net import AxonSmall
+    from openmedlab.axons.trainer import Cube, Settings, Trainer
+
+    cubes = []
+    for path in sorted(out.glob("cube????.npz")):
+        with np.load(path) as file:
+            cubes.append(Cube(file["image"], file["label"]))
+    torch.manual_seed(6)
+    settings = replace(Settings(), steps=STEPS, batch=3, side=48, patience=10**6, seed=6)
+    trainer = Trainer(AxonSmall(), cubes[VALIDATION:], cubes[:VALIDATION], settings, out)
+    cancel, ends = CancelToken(), time.monotonic() + 60 * minutes
+
+    def report(done: int, total: int, text: str) -> None:
+        if done % 50 == 0:
+            sys.stdout.write(f"{done}/{total} {text}\n")
+            sys.stdout.flush()
+        if time.monotonic() > ends:
+            cancel.cancel()
+
+    with suppress(Cancelled):
+        trainer.run(Progress(report), cancel)
+
+
+def export(out: Path, file: Path) -> None:
+    """Write the best weights so far, with what a reader of the file should know."""
+    from openmedlab.axons.trainer import best_weights
+    from openmedlab.zoo.checkpoint import write_safetensors
+
+    write_safetensors(best_weights(out), file, CARD)
+
+
+def calibrate(file: Path, out: Path) -> None:
+    """Print the F1 of centre lines on the validation cubes for every pair of thresholds."""
+    import torch
+
+    from openmedlab.axons.small_net import REACH, load
+
+    network = load(file).eval()
+    scores: dict[tuple[float, float, int], Score] = defaultdict(Score)
+    for path in sorted(out.glob("cube????.npz"))[:VALIDATION]:
+        with np.load(path) as cube:
+            image, label = cube["image"].astype(np.float32), cube["label"]
+        padded = torch.from_numpy(np.pad(image, REACH, mode="reflect"))
+        with torch.inference_mode():
+            found = network(padded[None, None]).sigmoid()[0, 0].numpy()
+        truth, unknown = label == 1, label == 2
+        lines = skeleton(truth)
+        for threshold, seed, smallest in product(LOW, HIGH, SMALLEST):
+            rule = replace(method("axon-small"), threshold=threshold, seed=seed, smallest=smallest)
+            if seed >= threshold:
+                mask = components(found, rule)
+                scores[threshold, seed, smallest].add(mask, truth, lines, unknown)
+    for rules, score in sorted(scores.items(), key=lambda pair: -pair[1].values[2]):
+        sys.stdout.write(f"{rules}: {' '.join(f'{value:.4f}' for value in score.values)}\n")
+
+
+def main() -> None:
+    """Run one task."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=("generate", "train", "calibrate", "export"))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--file", type=Path, default=BUNDLED)
+    given = parser.parse_args()
+    if given.task == "generate":
+        generate(given.data, given.out)
+    elif given.task == "train":
+        train(given.out, given.minutes)
+    elif given.task == "calibrate":
+        calibrate(given.file, given.out)
+    else:
+        export(given.out, given.file)
+
+
+if __name__ == "__main__":
+    main()
