@@ -69,7 +69,7 @@ def test_what_is_wrong_is_one_sentence(cli, image, arguments, words):
         given += ["--method", "ridge"]
     if given[0] != "measure" and "--workers" not in given:
         given += ["--workers", "0"]
-    run = cli("axons", *given, "--json" if given[0] == "measure" else "--json")
+    run = cli("axons", *given, "--json")
     assert run.code == 2
     assert words in run.err
     assert run.err.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -44,7 +45,7 @@ from openmedlab.io.lazy import short_name
 from openmedlab.io.note import Note
 
 RUN = "openmedlab-run"
-BLOCK = (256, 256, 256)
+BLOCK = 256
 STAGES = ("segment", "label")
 
 
@@ -64,7 +65,8 @@ class AxonRun:
     threshold, smallest
         Lowest probability and fewest voxels of an axon; by default the method's.
     block
-        Voxels along (z, y, x) that one task does, multiples of 16.
+        Voxels along (z, y, x) that one task does, multiples of 16 and of the method's
+        alignment; by default about 256.
     name
         Of the labels.
     out
@@ -78,7 +80,7 @@ class AxonRun:
     weights: Path | None = None
     threshold: float | None = None
     smallest: int | None = None
-    block: Index3 = BLOCK
+    block: Index3 | None = None
     name: str = "axons"
     out: Path | None = None
     probabilities: bool = False
@@ -193,6 +195,8 @@ def segment_volume(
         What was finished is kept.
     """
     progress, cancel = progress or Progress(), cancel or CancelToken()
+    if run.block is not None:
+        check_block(run.block)
     volume = run.source.open()
     run = run.resolved()
     if restart:
@@ -202,8 +206,9 @@ def segment_volume(
     with progress.stage("prepare"):
         statistics = _statistics(run, volume, progress, cancel)
         segmenter = run.choice().make(statistics, run.weights)
-        check_block(run.block, segmenter.alignment)
-        work = _Work.prepare(run, volume, statistics)
+        block = run.block or default_block(segmenter.alignment)
+        check_block(block, segmenter.alignment)
+        work = _Work.prepare(replace(run, block=block), volume, block, statistics)
     ledger = Ledger(run.folder / "journal.jsonl", work.plan)
     try:
         made = work.carry_out(segmenter, crew, ledger, progress, cancel, on_block)
@@ -211,6 +216,12 @@ def segment_volume(
         ledger.close()
     shutil.rmtree(run.folder)
     return made
+
+
+def default_block(alignment: Index3) -> Index3:
+    """Return the smallest allowed block of at least 256 voxels a side."""
+    steps = [math.lcm(16, a) for a in alignment]
+    return _index3(-(-BLOCK // step) * step for step in steps)
 
 
 def _statistics(
@@ -235,10 +246,12 @@ class _Work:
     plan: dict[str, Any]
 
     @classmethod
-    def prepare(cls, run: AxonRun, volume: Volume, statistics: VolumeStatistics) -> _Work:
+    def prepare(
+        cls, run: AxonRun, volume: Volume, block: Index3, statistics: VolumeStatistics
+    ) -> _Work:
         """Make empty outputs for a new run; open those of an unfinished one."""
-        grid = BlockGrid(volume.shape, run.block)
-        levels = plan_levels(volume, run.block)
+        grid = BlockGrid(volume.shape, block)
+        levels = plan_levels(volume, block)
         plan = _plan(run, statistics)
         factors = tuple(v.factor for v in levels)
         near = sum(v.near for v in levels)

@@ -110,6 +110,7 @@ def _local(workers: int, gpus: Sequence[str], memory: str | None) -> Any:
             processes=workers > 0,
             host="127.0.0.1" if workers > 0 else None,
             dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
             memory_limit=limit if workers > 0 else None,
             silence_logs=logging.ERROR,
         )

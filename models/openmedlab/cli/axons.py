@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openmedlab.cli.console import interruptible, progress, result, table
+from openmedlab.cli.console import interruptible, progress, result, say, table
 from openmedlab.cli.group import Group
 
 if TYPE_CHECKING:
@@ -40,7 +40,9 @@ def segment(
     weights: Annotated[Path | None, typer.Option(help="Weights of the method's network.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Lowest probability of axon.")] = None,
     smallest: Annotated[int | None, typer.Option(help="Fewest voxels of a piece.")] = None,
-    block: Annotated[str, typer.Option(help="Voxels of a block: one number or z,y,x.")] = "256",
+    block: Annotated[
+        str | None, typer.Option(help="Voxels of a block: one number or z,y,x; about 256.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the labels.")] = "axons",
     probabilities: Annotated[bool, typer.Option(help="Keep the probabilities too.")] = False,
     channel: Annotated[int | None, typer.Option(help="Channel, from 0.")] = None,
@@ -71,7 +73,7 @@ def segment(
         weights,
         threshold,
         smallest,
-        _numbers(block, "A block", int),
+        _numbers(block, "A block", int) if block else None,
         name,
         out,
         probabilities,
@@ -199,6 +201,39 @@ def _region_text(found: Measured) -> str:
 
 
 @app.command()
+def train(
+    cubes: Annotated[
+        Path,
+        typer.Argument(help="Folder of NAME_image, NAME_label or NAME_rough, NAME_artefact."),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for the weights and the checkpoint.")
+    ],
+    start: Annotated[
+        str, typer.Option(help="Weights to start from: axon-small, a file, or 'nothing'.")
+    ] = "axon-small",
+    epochs: Annotated[int, typer.Option(help="How often every voxel is seen, at most.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune the bundled network on your own cubes; a stopped training goes on."""
+    from openmedlab.axons import training
+
+    found = training.read_cubes(cubes)
+    say(f"{len(found)} cubes: {', '.join(cube.name for cube in found)}")
+    with progress("Training") as report, interruptible() as cancel:
+        weights = training.train(
+            found,
+            out,
+            None if start == "nothing" else start,
+            epochs,
+            progress=report,
+            cancel=cancel,
+        )
+    text = f"{weights}\nuse it with: openmedlab axons segment IMAGE --weights {weights}"
+    result({"weights": str(weights)}, text, as_json)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for what is made.")] = Path(
         "axons-demo"
@@ -222,7 +257,7 @@ def demo(
     image = out / "brain.ome.zarr"
     _clear(image)
     write_volume(brain, image)
-    run = AxonRun(ImageSource(image), method or default_method(), block=(48, 64, 160))
+    run = AxonRun(ImageSource(image), method or default_method(), block=(64, 64, 192))
     with _crew(workers, None, "", None) as crew:
         made = _segment(run, crew)
         skeleton = skeletonize_volume(made.labels, crew, out=out / "graph")
