@@ -37,7 +37,8 @@ SIDE = 96
 GENERATED = 200
 STEPS = 2400
 VALIDATION = 16
-LOW, HIGH, SMALLEST = (0.3, 0.4, 0.5, 0.6, 0.7), (0.5, 0.6, 0.7, 0.8, 0.9), (10, 20, 40)
+RULES = ((0.05, 0.2), (0.1, 0.3), (0.2, 0.5), (0.35, 0.7), (0.5, 0.8))
+SMALLEST = (10, 30)
 TEST_GROUND = (slice(0, 100), slice(170, 340), slice(300, 500))
 JUDGED = (slice(67, 100), slice(265, 340), slice(46, 196))
 EXAMPLE = "brain_example_z000-099_y160-499_x100-599.tif"
@@ -176,11 +177,10 @@ def calibrate(file: Path, out: Path) -> None:
             found = network(padded[None, None]).sigmoid()[0, 0].numpy()
         truth, unknown = label == 1, label == 2
         lines = skeleton(truth)
-        for threshold, seed, smallest in product(LOW, HIGH, SMALLEST):
+        for (threshold, seed), smallest in product(RULES, SMALLEST):
             rule = replace(method("axon-small"), threshold=threshold, seed=seed, smallest=smallest)
-            if seed >= threshold:
-                mask = components(found, rule)
-                scores[threshold, seed, smallest].add(mask, truth, lines, unknown)
+            mask = components(found, rule)
+            scores[threshold, seed, smallest].add(mask, truth, lines, unknown)
     for rules, score in sorted(scores.items(), key=lambda pair: -pair[1].values[2]):
         sys.stdout.write(f"{rules}: {' '.join(f'{value:.4f}' for value in score.values)}\n")
 
