@@ -218,8 +218,10 @@ class WholeBodyWidget(QWidget):
 
     def _save(self) -> None:
         kinds = " ".join(f"*{suffix}" for suffix in label_suffixes())
+        image = self.controller.image
+        stem = image.name if image is not None else "scan"
         name, _ = QFileDialog.getSaveFileName(
-            self, "Save labels", "structures.nii.gz", f"Labels ({kinds})"
+            self, "Save labels", f"{stem}_labels.nii.gz", f"Labels ({kinds})"
         )
         if name:
             self.controller.save(Path(name))

@@ -411,7 +411,7 @@ def test_saved_and_opened_again_it_is_the_same(
     body.run()
     body.labels.data_setitem((np.array([0]), np.array([1]), np.array([2])), SPLEEN)
     body.settle()
-    path = tmp_path / f"out{ending}"
+    path = tmp_path / f"out_labels{ending}"
     save_as(monkeypatch, path)
     body.press(body.widget.save_button)
     body.wait(lambda: body.status.startswith("Saved "))
@@ -420,7 +420,7 @@ def test_saved_and_opened_again_it_is_the_same(
     record = json.loads(path.with_name(path.name + ".manifest.json").read_text())
     assert record["method"] == {"name": "slabs", "version": "7"}
     assert record["parameters"]["voxels_changed_by_hand"] == {"spleen": {"gained": 1, "lost": 0}}
-    (back,) = viewer.open(str(path), plugin="napari-openmedlab", layer_type="labels")
+    (back,) = viewer.open(str(path), plugin="napari-openmedlab")
     np.testing.assert_array_equal(back.data, expected)
     combo = body.widget.labels_combo
     combo.setCurrentIndex(combo.layers.index(back))
