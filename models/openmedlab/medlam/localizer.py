@@ -187,10 +187,12 @@ class MedLam:
                 points = template.points[None] if whole else template.parts
                 progress.report(0, 0, f"template {template.name}")
                 try:
-                    found[organ].append(self._support(library, template, points, scans, cancel))
+                    support = self._support(library, template, points, scans, cancel)
                 except InputError as error:
                     left_out.append(str(error))
                     progress.report(0, 0, str(error))
+                else:
+                    found[organ].append(support)
         if not found:
             raise InputError(" ".join(left_out) or "There is no template to look for.")
         return found
