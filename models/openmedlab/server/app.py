@@ -87,6 +87,7 @@ async def _stopped(request: Request, error: Exception) -> JSONResponse:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    service.warm_up()
     sweeper = asyncio.create_task(_sweep(service))
     yield
     sweeper.cancel()

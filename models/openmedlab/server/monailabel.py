@@ -61,7 +61,8 @@ def _info_routes(routes: APIRouter, service: Service, store: Store) -> None:
     async def info() -> dict[str, Any]:
         """Say which models there are and what they label."""
         rows = await run_in_threadpool(service.models.describe)
-        models = {r["name"]: _described(r) for r in rows if r["state"] == "ready"}
+        labelling = (r for r in rows if r["state"] == "ready" and r["task"] != "localize")
+        models = {r["name"]: _described(r) for r in labelling}
         known = (name for m in models.values() for name in m["labels"])
         return {
             "name": "OpenMEDLab",

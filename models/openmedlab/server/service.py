@@ -138,6 +138,11 @@ class Service:
                 lease.end(job, self.leases.clock())
             job.end()
 
+    def warm_up(self) -> None:
+        """Load the default model and run it once, when nothing else is to do."""
+        name = self.settings.default_model
+        self.thread.submit(lambda _p, _c: self.models.promptable(name).warm_up(), idle=True)
+
     async def answer(
         self,
         request: Request | None,
