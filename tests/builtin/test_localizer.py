@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from openmedlab.builtin.localizer import BuiltinLocalizer
+from openmedlab.builtin.localizer.evidence import Guess
+from openmedlab.builtin.localizer.fuse import fuse
 from openmedlab.core import (
     Cancelled,
     CancelToken,
@@ -147,13 +149,29 @@ def test_what_lies_outside_of_a_cut_scan_is_not_claimed(
     assert hidden is None or hidden.confidence < 0.5 or hidden.points.box.region.shape[0] < 15
 
 
-def test_templates_that_agree_are_trusted_more(tmp_path: Path) -> None:
+def test_templates_that_agree_are_trusted_more() -> None:
+    geometry = Geometry.from_spacing((100, 100, 100), (3, 3, 3))
+    cube = 150 + 40 * np.array(
+        [[0, 0, -1], [0, -1, 0], [-1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    )
+
+    def confidence(shifts: tuple[int, ...]) -> float:
+        said = [Guess(cube + float(s), bits=12, cut=0, score=0.8) for s in shifts]
+        place = fuse(said, geometry)
+        assert place is not None
+        return place.confidence
+
+    assert confidence((0, 2, -2)) > confidence((0, 40, -40)) > 0
+    assert fuse([Guess(cube + 900.0, bits=12, cut=0, score=0.8)], geometry) is None
+
+
+def test_a_template_that_disagrees_is_outvoted(tmp_path: Path) -> None:
     made = TemplateLibrary(tmp_path)
     for seed in (2, 3, 4):
         volume, labels = phantom(SHAPE, seed=seed)
         points = truth(labels, "liver")
         if seed == 4:
-            points = points + np.array([0, 60, -120])
+            points = points + np.array([0, 40, 60])
         made.add("liver", points, volume)
     query, labels = phantom(SHAPE, seed=5)
     place = localize(made, query)["liver"]

@@ -29,8 +29,6 @@ class Guess:
         superior, posterior, left.
     bits
         Mean bits by which the codes in the organ's box differ, 0..64.
-    stretch
-        Largest change of a side of the box, as the absolute logarithm of the ratio.
     cut
         Share of the six points that lie at the faces of the template's field of view.
     score
@@ -39,7 +37,6 @@ class Guess:
 
     points: Points
     bits: float
-    stretch: float
     cut: float
     score: float
 
@@ -56,7 +53,6 @@ def surface(points: Points, geometry: Geometry) -> Points:
 def guess(alignment: Alignment, marked: Points) -> Guess:
     """Carry an organ's surface points (6, 3) in LPS mm into the query, and weigh them."""
     points = alignment.carry(marked)
-    before, after = np.ptp(marked, axis=0), np.maximum(np.ptp(points, axis=0), 1e-3)
     index = alignment.template.index(marked)
     low, high = index.min(0), index.max(0)
     first = np.clip((low - alignment.map.start) // CELL, 0, None).astype(int)
@@ -68,7 +64,6 @@ def guess(alignment: Alignment, marked: Points) -> Guess:
     return Guess(
         points=points,
         bits=float((weight * bits).sum() / weight.sum()) if weight.size else 64.0,
-        stretch=float(np.abs(np.log(after / np.maximum(before, 1e-3))).max()),
         cut=float(at_face.any(1).mean()),
         score=alignment.score,
     )
