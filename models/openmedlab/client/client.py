@@ -141,7 +141,7 @@ class Client:
             )
         capabilities = known[name].capabilities
         assert capabilities is not None
-        return RemotePromptable(name, "remote", capabilities, self._desk)
+        return RemotePromptable(name, f"remote {self.connection.address}", capabilities, self._desk)
 
     def open(
         self,
