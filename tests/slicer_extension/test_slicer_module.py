@@ -242,26 +242,30 @@ def test_without_a_volume_or_a_server_the_buttons_say_so(panels):
     assert "Connect to a server" in panels.status.text.text
 
 
-def finding(panels, address, token, until):
+def finding(panels, address, token, until, expected):
+    """Test until the answer came in time, as it may not on a busy machine."""
     panels.server.address.setText(address)
     panels.server.token.setText(token)
-    press(panels.server.test_button)
-    return rest(panels, until)
+    for _ in range(5):
+        press(panels.server.test_button)
+        text = rest(panels, until)
+        if expected in text.lower():
+            break
+    return text
 
 
 def test_a_wrong_token_a_wrong_port_and_nobody_are_told_apart(panels, server, until):
+    nobody = f"http://127.0.0.1:{closed_port()}"
     with other_server(200) as elsewhere, other_server(407) as proxy:
-        texts = [
-            finding(panels, server, "guess", until),
-            finding(panels, elsewhere, "", until),
-            finding(panels, proxy, "", until),
-            finding(panels, f"http://127.0.0.1:{closed_port()}", "", until),
-        ]
-    assert len(set(texts)) == 4
-    assert "token" in texts[0]
-    assert "prox" in texts[2].lower()
+        for address, token, expected in (
+            (server, "guess", "token"),
+            (elsewhere, "", "not an openmedlab server"),
+            (proxy, "", "proxy"),
+            (nobody, "", "no server can be reached"),
+        ):
+            assert expected in finding(panels, address, token, until, expected).lower()
     assert panels.logic.assistant.models == ()
-    assert "ready" in finding(panels, server, TOKEN, until)
+    assert "ready" in finding(panels, server, TOKEN, until, "ready")
     assert panels.logic.assistant.models
 
 

@@ -51,6 +51,9 @@ def demo(
     viewer: Annotated[
         bool, typer.Option(help="Click in napari on a virtual screen, and take a picture.")
     ] = True,
+    slicer: Annotated[
+        bool, typer.Option(help="Draw 3D Slicer's scene and views in place of napari.")
+    ] = False,
     sample: Annotated[
         str | None, typer.Option(help="Which sample; see: openmedlab samples.")
     ] = None,
@@ -63,14 +66,18 @@ def demo(
     """
     case = _case(*_sample(sample), organ)
     out.mkdir(parents=True, exist_ok=True)
-    if viewer:
+    if slicer:
+        from openmedlab.cli.demo_slicer import segment_in_slicer
+
+        found = segment_in_slicer(case, out / "screenshot.png")
+    elif viewer:
         from openmedlab.cli.demo_viewer import click_in_napari
 
         found = click_in_napari(case, out / "screenshot.png")
     else:
-        found = _without_viewer(case)
+        found = segment_case(case)
     record = _write(case, found, out)
-    if viewer:
+    if viewer or slicer:
         record["screenshot"] = str(out / "screenshot.png")
     seconds = found.timings.to_json()
     times = " | ".join(f"{name} {1000 * value:.0f} ms" for name, value in seconds.items())
@@ -106,7 +113,8 @@ def _case(volume: Volume, labels: LabelVolume, organ: str) -> Case:
     return Case(volume, organ, truth, extreme_points(truth))
 
 
-def _without_viewer(case: Case) -> Found:
+def segment_case(case: Case) -> Found:
+    """Segment without a viewer."""
     from openmedlab.cli.console import interruptible, progress
     from openmedlab.core import Session
     from openmedlab.engine import answer_prompts

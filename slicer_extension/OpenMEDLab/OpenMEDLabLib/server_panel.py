@@ -70,8 +70,16 @@ class ServerPanel:
         if finding.problem:
             self.status.complain(finding.text)
             return
-        self.status.say(finding.text)
-        self.status.ask(self.logic.assistant.ask_models, lambda _models: self.connected())
+        self._connect(finding.text)
+
+    def _connect(self, text: str) -> None:
+        """Ask for the server's models, then say ``text``."""
+
+        def answered(_models: Any) -> None:
+            self.status.say(text)
+            self.connected()
+
+        self.status.ask(self.logic.assistant.ask_models, answered)
 
     def start(self) -> None:
         """Start a server; where its Python lacks OpenMEDLab, ask whether to install it."""
@@ -115,8 +123,9 @@ class ServerPanel:
     def _started(self, started: Any) -> None:
         self.address.setText(started.address)
         self.token.setText(started.token)
+        self._take_over()
         self._refresh()
-        self.test()
+        self._connect(_("The server is ready at {address}.").format(address=started.address))
 
     def _not_started(self, text: str) -> None:
         self.status.complain(text)
