@@ -26,6 +26,7 @@ from napari_openmedlab.opening import (
     new_session,
     restored_session,
 )
+from napari_openmedlab.places import Place, server
 from napari_openmedlab.runner import Runner
 from napari_openmedlab.saving import save_masks
 from napari_openmedlab.tools import TOOLS
@@ -56,6 +57,7 @@ class SegmentController:
     policy_changed = Signal()
     journal_found = Signal()
     labels_changed = Signal()
+    place_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
@@ -347,12 +349,39 @@ class SegmentController:
         for number in sorted(numbers):
             self.runner.request(workspace, number)
 
+    # ----------------------------------------------------------------- place
+    def use_server(self, address: str, token: str | None = None) -> None:
+        """Let a server compute the masks, once it answers; prompts and labels stay here."""
+        self.told.emit(f"Asking {address} …", False)
+        work = partial(server, address, token)
+        self._background.run(work, self.use_place, self._refuse_place)
+
+    def use_place(self, place: Place) -> None:
+        """Compute masks there from now on; what the next prompt asks for goes there."""
+        before = self.runner.method
+        self.runner.move(place)
+        if self.runner.method != before:
+            self._run_anew()
+        elif self.workspace is not None:
+            self.runner.warm_up(self.workspace)
+        where = f"Masks are computed by {place.name}; volumes are sent there."
+        self.told.emit(where if place.is_remote else "Masks are computed here.", False)
+        self.place_changed.emit()
+
+    def _refuse_place(self, error: Exception) -> None:
+        self._fail(error)
+        self.place_changed.emit()
+
     def choose_method(self, name: str) -> None:
         """Use another method; the prompts stay and are run again."""
         if name == self.runner.method:
             return
         self.runner.cancel()
         self.runner.method = name
+        self._run_anew()
+
+    def _run_anew(self) -> None:
+        """Let the method that is now chosen answer the prompts at hand."""
         workspace = self.workspace
         if workspace is None:
             return

@@ -12,6 +12,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_openmedlab.layers.labels import PreparedEdit
+from napari_openmedlab.places import HERE, Place
 from napari_openmedlab.workspace import Workspace
 from openmedlab import zoo
 from openmedlab.core import InputError, LogitsPatch, OpenMedLabError, Promptable, Region
@@ -57,6 +58,7 @@ class Runner:
 
     def __init__(self, thread: InferenceThread) -> None:
         self.thread = thread
+        self.place = HERE
         self.methods: Mapping[str, zoo.OfferedMethod] = {}
         self._models: dict[str, Promptable] = {}
         self._interactions: dict[tuple[Workspace, str], Interaction] = {}
@@ -69,10 +71,20 @@ class Runner:
     # ---------------------------------------------------------------- method
     def refresh_methods(self, changed: str = "") -> None:
         """Look again which methods there are; forget the model whose weights ``changed``."""
-        self.methods = zoo.methods()
+        self.methods = self.place.methods()
         if changed:
             self._models.pop(changed, None)
             self._interactions = {k: v for k, v in self._interactions.items() if k[1] != changed}
+
+    def move(self, place: Place) -> None:
+        """Compute masks at another place from now on, by the same method where it has it."""
+        self.cancel()
+        self.place = place
+        self._models.clear()
+        self._interactions.clear()
+        self.refresh_methods()
+        if self.method not in self.methods:
+            self.method = next(iter(self.methods))
 
     @property
     def ready(self) -> bool:

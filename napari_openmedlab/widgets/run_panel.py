@@ -22,6 +22,7 @@ from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.tools import CANCEL_KEY, COMMAND_KEYS
 from napari_openmedlab.widgets.models import open_models
 from napari_openmedlab.widgets.models_jobs import jobs
+from napari_openmedlab.widgets.place_panel import PlacePanel
 from napari_openmedlab.widgets.small import fill_width, timer, wrapped_label
 from napari_openmedlab.workspace import Workspace
 from openmedlab.core import LabelPolicy, PolicyMode
@@ -45,6 +46,7 @@ class MethodPanel(QWidget):
     def __init__(self, controller: SegmentController) -> None:
         super().__init__()
         self.controller = controller
+        self.place = PlacePanel(controller)
         self.method_combo = QComboBox()
         self.detail = wrapped_label()
         self.weights_button = QPushButton("Get the weights …")
@@ -63,6 +65,7 @@ class MethodPanel(QWidget):
         self.policy_combo.activated.connect(self._on_policy)
         self.policy_list.editingFinished.connect(self._on_policy)
         controller.policy_changed.connect(self._show_policy)
+        controller.place_changed.connect(self._show_method)
         self._show_method()
         self._show_policy()
 
@@ -73,6 +76,7 @@ class MethodPanel(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         form.setVerticalSpacing(4)
+        form.addRow("run on", self.place)
         form.addRow("method", self.method_combo)
         form.addRow(self.detail)
         form.addRow(self.weights_button)
@@ -94,7 +98,8 @@ class MethodPanel(QWidget):
         offered = runner.methods[runner.method]
         self.detail.setText("" if runner.ready else f"{offered.state}: {offered.detail}")
         self.detail.setVisible(not runner.ready)
-        self.weights_button.setVisible(offered.state == "needs weights")
+        here = not runner.place.is_remote
+        self.weights_button.setVisible(offered.state == "needs weights" and here)
 
     def _get_weights(self) -> None:
         """Open the Models widget at the model; in a terminal the same has a command."""

@@ -96,6 +96,7 @@ times_label, save_button, status_label, restore_bar, guide
         self.tool_buttons = self._prompts.tool_buttons
         self.guide = self._prompts.guide
         self.box_depth = self._prompts.box_depth
+        self.place_panel = self._method.place
         self.method_combo = self._method.method_combo
         self.method_detail = self._method.detail
         self.weights_button = self._method.weights_button
