@@ -104,9 +104,8 @@ class SegmentEditor:
 
     def watch(self, interactor, slice_node):
         """Give the effect the mouse events of a view, before anybody else."""
-        view = types.SimpleNamespace(
-            className=lambda: "qMRMLSliceWidget", mrmlSliceNode=lambda: slice_node
-        )
+        logic = types.SimpleNamespace(GetSliceNode=lambda: slice_node)
+        view = types.SimpleNamespace(className=lambda: "qMRMLSliceWidget", sliceLogic=lambda: logic)
         for name in EVENTS:
             event = getattr(vtk.vtkCommand, name)
             tags = []

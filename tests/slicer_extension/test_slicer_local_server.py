@@ -141,7 +141,9 @@ def test_the_buttons_start_connect_and_stop(panels, until):
     assert panels.server.token.text
     assert "ready" in panels.status.text.text
     press(panels.server.stop_button)
+    until(lambda: "was stopped" in panels.status.text.text)
     assert not panels.logic.server.running
+    assert panels.server.start_button.isEnabled()
     press(panels.server.test_button)
     until(lambda: not panels.logic.assistant.background.busy, seconds=120)
     assert "ready" not in panels.status.text.text

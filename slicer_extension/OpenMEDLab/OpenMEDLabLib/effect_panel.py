@@ -138,7 +138,7 @@ class EffectPanel:
         target = self.target
         if target is None or view.className() != "qMRMLSliceWidget":
             return False
-        xy, slice_node = interactor.GetEventPosition(), view.mrmlSliceNode()
+        xy, slice_node = interactor.GetEventPosition(), view.sliceLogic().GetSliceNode()
         position = position_of(xy, slice_node)
         if event == vtk.vtkCommand.LeftButtonPressEvent:
             panning = interactor.GetShiftKey() or interactor.GetAltKey()

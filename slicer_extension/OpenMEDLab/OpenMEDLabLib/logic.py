@@ -114,6 +114,10 @@ class OpenMEDLabLogic(ScriptedLoadableModuleLogic):
             "server", lambda progress, cancel: self.server.start(python, progress, cancel), heard
         )
 
+    def stop_server(self, listener: Listener) -> None:
+        """End the server that was started here."""
+        self.assistant.run("server", lambda _p, _c: self.server.stop(), listener)
+
     def install_server(self, folder: Path, python: str, listener: Listener) -> None:
         """Make the server an environment, once the user agreed; the listener gets its Python."""
         self.assistant.run(

@@ -133,7 +133,10 @@ class ServerPanel:
 
     def stop(self) -> None:
         """End the server that was started here."""
-        self.logic.server.stop()
+        self.stop_button.setEnabled(False)
+        self.status.ask(self.logic.stop_server, self._stopped, self._not_started)
+
+    def _stopped(self, _nothing: None) -> None:
         self.status.say(_("The server was stopped."))
         self._refresh()
 
