@@ -97,7 +97,8 @@ def _tree(nodes: Columns, edges: npt.NDArray[Any]) -> list[str]:
     count = len(identity)
     joined = coo_array((np.ones(len(ends), bool), tuple(ends.T)), shape=(count, count)).tocsr()
     _, piece = connected_components(joined, directed=False)
-    lines, number = [], np.zeros(count, np.int64)
+    lines: list[str] = []
+    number = np.zeros(count, np.int64)
     for part in range(int(piece.max()) + 1):
         own = np.flatnonzero(piece == part)
         root = own[np.argmin(np.where(degree[own] == 1, 0, 1))]

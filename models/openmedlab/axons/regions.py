@@ -110,7 +110,7 @@ class Regions:
         """Return the volume of every region inside the image's field of view."""
         ours, theirs = MICROMETRES[self.geometry.unit], MICROMETRES[image.unit]
         counts: dict[int, int] = {}
-        plane = np.stack(np.indices(self.array.shape[1:]), -1).reshape(-1, 2)
+        plane = np.moveaxis(np.indices(self.array.shape[1:]), 0, -1).reshape(-1, 2)
         for z in range(self.array.shape[0]):
             index = np.column_stack([np.full(len(plane), z), plane])
             world = self.geometry.index_to_world(index) * ours / theirs

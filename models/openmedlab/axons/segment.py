@@ -45,7 +45,7 @@ from openmedlab.io.lazy import short_name
 from openmedlab.io.note import Note
 
 RUN = "openmedlab-run"
-BLOCK = 256
+BLOCK = (256, 256, 256)
 STAGES = ("segment", "label")
 
 
@@ -65,8 +65,8 @@ class AxonRun:
     threshold, smallest
         Lowest probability and fewest voxels of an axon; by default the method's.
     block
-        Voxels along (z, y, x) that one task does, multiples of 16 and of the method's
-        alignment; by default about 256.
+        Voxels along (z, y, x) that one task does, multiples of 16; made larger where the
+        method's alignment asks for it (`fitted_block`).
     name
         Of the labels.
     out
@@ -80,7 +80,7 @@ class AxonRun:
     weights: Path | None = None
     threshold: float | None = None
     smallest: int | None = None
-    block: Index3 | None = None
+    block: Index3 = BLOCK
     name: str = "axons"
     out: Path | None = None
     probabilities: bool = False
@@ -195,8 +195,7 @@ def segment_volume(
         What was finished is kept.
     """
     progress, cancel = progress or Progress(), cancel or CancelToken()
-    if run.block is not None:
-        check_block(run.block)
+    check_block(run.block)
     volume = run.source.open()
     run = run.resolved()
     if restart:
@@ -206,8 +205,7 @@ def segment_volume(
     with progress.stage("prepare"):
         statistics = _statistics(run, volume, progress, cancel)
         segmenter = run.choice().make(statistics, run.weights)
-        block = run.block or default_block(segmenter.alignment)
-        check_block(block, segmenter.alignment)
+        block = fitted_block(run.block, segmenter.alignment)
         work = _Work.prepare(replace(run, block=block), volume, block, statistics)
     ledger = Ledger(run.folder / "journal.jsonl", work.plan)
     try:
@@ -218,10 +216,10 @@ def segment_volume(
     return made
 
 
-def default_block(alignment: Index3) -> Index3:
-    """Return the smallest allowed block of at least 256 voxels a side."""
+def fitted_block(block: Index3, alignment: Index3) -> Index3:
+    """Return the block, made larger where the method's alignment asks for it."""
     steps = [math.lcm(16, a) for a in alignment]
-    return _index3(-(-BLOCK // step) * step for step in steps)
+    return _index3(-(-size // step) * step for size, step in zip(block, steps, strict=True))
 
 
 def _statistics(
@@ -353,7 +351,7 @@ class _Work:
     def _finish(self, done: dict[int, Facts], joined: Joined) -> Segmented:
         run = self.run
         parts = ("read", "infer", "label", "write")
-        result = {
+        result: dict[str, Any] = {
             "components": int(joined.size.size),
             "voxels": int(joined.size.sum()),
             "blocks": len(self.grid),

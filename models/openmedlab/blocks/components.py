@@ -62,7 +62,9 @@ class BlockComponents:
 
     def save(self, path: Path) -> None:
         """Write a file, whole or not at all."""
-        planes = {f"face{a}{s}": self.faces[a][s] for a in range(3) for s in range(2)}
+        planes: dict[str, Any] = {
+            f"face{a}{s}": self.faces[a][s] for a in range(3) for s in range(2)
+        }
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, first=self.first, size=self.size, peak=self.peak, **planes)
 
@@ -85,7 +87,7 @@ def local_components(
     """
     import cc3d
 
-    labels = cc3d.connected_components(
+    labels: Any = cc3d.connected_components(
         probability >= rules.threshold, connectivity=26, out_dtype=np.uint32
     )
     place = np.flatnonzero(labels)
@@ -103,7 +105,9 @@ def local_components(
     labels = renumber[labels]
     local = np.stack(np.unravel_index(first[keep], labels.shape), 1).reshape(-1, 3)
     world = np.ravel_multi_index(tuple((local + region.start).T), shape)
-    faces = tuple((labels.take(0, axis).copy(), labels.take(-1, axis).copy()) for axis in range(3))
+    faces = tuple(
+        (np.array(labels.take(0, axis)), np.array(labels.take(-1, axis))) for axis in range(3)
+    )
     return labels, BlockComponents(world.astype(np.int64), size[keep], peak[keep], faces)
 
 

@@ -31,7 +31,7 @@ class BlockGrid:
 
     def place(self, index: int) -> Index3:
         """Return where block ``index`` stands among the blocks, (z, y, x)."""
-        return _index3(np.unravel_index(index, self.counts))
+        return _index3(int(k) for k in np.unravel_index(index, self.counts))
 
     def region(self, index: int) -> Region:
         """Return the voxels of block ``index``."""

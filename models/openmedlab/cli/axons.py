@@ -40,9 +40,7 @@ def segment(
     weights: Annotated[Path | None, typer.Option(help="Weights of the method's network.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Lowest probability of axon.")] = None,
     smallest: Annotated[int | None, typer.Option(help="Fewest voxels of a piece.")] = None,
-    block: Annotated[
-        str | None, typer.Option(help="Voxels of a block: one number or z,y,x; about 256.")
-    ] = None,
+    block: Annotated[str, typer.Option(help="Voxels of a block: one number or z,y,x.")] = "256",
     name: Annotated[str, typer.Option(help="Name of the labels.")] = "axons",
     probabilities: Annotated[bool, typer.Option(help="Keep the probabilities too.")] = False,
     channel: Annotated[int | None, typer.Option(help="Channel, from 0.")] = None,
@@ -73,7 +71,7 @@ def segment(
         weights,
         threshold,
         smallest,
-        _numbers(block, "A block", int) if block else None,
+        _numbers(block, "A block", int),
         name,
         out,
         probabilities,

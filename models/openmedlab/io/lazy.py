@@ -55,7 +55,8 @@ class SpatialArray:
     def dtype(self) -> np.dtype[Any]:
         """Type of a voxel."""
         kind = self.stored.dtype
-        return np.dtype(getattr(kind, "numpy_dtype", kind))
+        found: np.dtype[Any] = np.dtype(getattr(kind, "numpy_dtype", kind))
+        return found
 
     @property
     def chunks(self) -> tuple[int, int, int] | None:
@@ -91,7 +92,7 @@ class Planes:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along (z, y, x)."""
-        return len(self.files), *self.plane
+        return len(self.files), self.plane[0], self.plane[1]
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -101,12 +102,12 @@ class Planes:
     @property
     def chunks(self) -> tuple[int, int, int]:
         """Voxels that are stored together."""
-        return 1, *self.chunk
+        return 1, self.chunk[0], self.chunk[1]
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
-        given = tuple(key) if isinstance(key, tuple) else (key,)
-        z, *rest = (*given, *(slice(None),) * (3 - len(given)))
-        return np.stack([self._read(file, tuple(rest)) for file in self.files[z]])
+        given = list(key) if isinstance(key, tuple) else [key]
+        z, y, x = given + [slice(None)] * (3 - len(given))
+        return np.stack([self._read(file, (y, x)) for file in self.files[z]])
 
     def _read(self, file: Path, where: tuple[slice, ...]) -> npt.NDArray[Any]:
         with _tiff(file) as opened:
