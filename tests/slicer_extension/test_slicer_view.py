@@ -16,8 +16,9 @@ from vtk.util.numpy_support import vtk_to_numpy
 pytest.importorskip("trame_slicer", reason="needs trame-slicer for Slicer's views")
 
 from OpenMEDLabLib import assistant as assistant_module
-from OpenMEDLabLib import frames
+from OpenMEDLabLib import frames, placing
 from OpenMEDLabLib.assistant import Assistant, Target
+from OpenMEDLabLib.watching import PromptWatcher
 from OpenMEDLabLib.writing import editor_node
 
 EFFECT = (
@@ -55,6 +56,7 @@ class Desk:
         self.volume.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
         parent, _ = scenes.add_parent(self.volume, scenes.shift(12, -7, 30))
         segmentation, (name,) = scenes.add_segmentation(self.volume, "one", parent=parent)
+        segmentation.GetSegmentation().GetSegment(name).SetColor(1, 0, 0)
         self.target = Target(self.volume, segmentation, name)
         self.view = app.view_manager.create_view(ViewLayoutDefinition.slice_view("Axial"))
         self.view.render_window().SetSize(*SIZE)
@@ -109,6 +111,11 @@ class Desk:
         return vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).astype(int)
 
 
+def reddish(picture):
+    """Return how many pixels are red, as the segment is."""
+    return int((picture[:, 0] - picture[:, 1] > 60).sum())
+
+
 @pytest.fixture
 def desk(real_app, server, until):
     desk = Desk(real_app, server, until)
@@ -126,11 +133,8 @@ def test_a_mouse_click_in_a_real_slice_view_segments(desk):
     desk.answered()
     block = scenes.block_image() > 0
     assert 2 * (desk.drawn() & block).sum() / (desk.drawn().sum() + block.sum()) > 0.9
-    color = np.array(
-        desk.target.segmentation.GetSegmentation().GetSegment(desk.target.segment_id).GetColor()
-    )
-    tinted = (desk.picture() - before) @ (color - color.mean())
-    assert (tinted > 10).sum() > 1000
+    assert reddish(before) == 0
+    assert reddish(desk.picture()) > 1000
 
     node = desk.target.prompts.of("positive")[0]
     start = np.array(node.GetNthControlPointPositionWorld(0))
@@ -143,3 +147,24 @@ def test_a_mouse_click_in_a_real_slice_view_segments(desk):
     moved = np.linalg.norm(np.array(node.GetNthControlPointPositionWorld(0)) - start)
     assert node.GetNumberOfControlPoints() == 1
     assert moved > 1
+
+
+@pytest.mark.slow
+def test_a_box_is_a_prompt_once_both_corners_are_placed(desk, until):
+    desk.editor.leave()
+    desk.look_at((6, 9, 11))
+    prompts, heard = desk.target.prompts, []
+    watcher = PromptWatcher(lambda: heard.append(prompts.prompts(desk.volume)))
+    watcher.watch(prompts)
+    placing.start(prompts.add("box"), persistent=False)
+    desk.click((6, 6, 8))
+    until(lambda: not watcher._timer.isActive())
+    assert not any(heard)
+    desk.click((6, 12, 14))
+    until(lambda: heard and heard[-1])
+    (box,) = heard[-1]
+    assert box.kind == "box"
+    assert np.less_equal(box.lower, (6, 8, 10)).all()
+    assert np.greater_equal(box.upper, (6, 10, 12)).all()
+    assert placing.going_on() is None
+    watcher.stop()
