@@ -30,7 +30,7 @@ from openmedlab.axonseg.annotate import skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "axons"))
 from generator import Optics, Scene, add_artefacts, add_axons, compose
-from scoring import Score
+from scoring import Score, near
 from train import EXAMPLE, TEST_GROUND
 
 GROUNDS = (
@@ -62,7 +62,7 @@ class Judge:
         return dict(zip(METHOD_NAMES, found, strict=True))
 
 
-def blocks(example: Array, floor: float, axons: bool) -> Iterator[tuple[Array, Scene]]:
+def blocks(example: Array, floor: float, axons: bool) -> Iterator[tuple[Array, Scene, int]]:
     """Yield real ground that no training saw, with generated axons or artefacts in it."""
     for seed in SEEDS:
         for place, ground in enumerate(GROUNDS):
@@ -74,18 +74,30 @@ def blocks(example: Array, floor: float, axons: bool) -> Iterator[tuple[Array, S
             else:
                 add_artefacts(random, scene, optics, share=0.3, least=2)
             image = compose(random, crop - floor, scene.contrast, GAIN, 0.0) + floor
-            yield np.clip(np.rint(image), 0, 65535).astype(np.uint16), scene
+            yield np.clip(np.rint(image), 0, 65535).astype(np.uint16), scene, place
 
 
 def inserted(example: Array, judge: Judge, pictures: Path | None) -> list[str]:
     """Measure 1: generated axons in real ground."""
     scores = {name: Score() for name in METHOD_NAMES}
-    for number, (image, scene) in enumerate(blocks(example, floor_of(judge), True)):
+    bare = bare_grounds(example, judge)
+    for number, (image, scene, place) in enumerate(blocks(example, floor_of(judge), True)):
         found = judge.masks(image)
+        unknown = bare[place] & ~near(scene.axons)
         for name, mask in found.items():
-            scores[name].add(mask, scene.axons, scene.lines)
+            scores[name].add(mask, scene.axons, scene.lines, unknown)
         picture(pictures, f"inserted{number:02}", image, scene.axons, found)
     return table("Generated axons in real ground", scores)
+
+
+def bare_grounds(example: Array, judge: Judge) -> list[Array]:
+    """Return where any method finds something in the grounds before anything is inserted.
+
+    The real ground has axons and dots of its own, of unknown truth; what is found there
+    tells nothing about what was inserted, so it counts for no method and against none.
+    """
+    found = (judge.masks(np.ascontiguousarray(example[ground])) for ground in GROUNDS)
+    return [near(np.logical_or.reduce(list(masks.values()))) for masks in found]
 
 
 def floor_of(judge: Judge) -> float:
@@ -111,8 +123,9 @@ def artefacts(example: Array, judge: Judge, pictures: Path | None) -> list[str]:
     """Measure 3: artefacts in real ground, no axons."""
     counts = {name: [0, 0] for name in METHOD_NAMES}
     size = 0
-    for number, (image, _) in enumerate(blocks(example, floor_of(judge), False)):
-        found = judge.masks(image)
+    bare = bare_grounds(example, judge)
+    for number, (image, _, place) in enumerate(blocks(example, floor_of(judge), False)):
+        found = {n: mask & ~bare[place] for n, mask in judge.masks(image).items()}
         size += image.size
         for name, mask in found.items():
             counts[name][0] += int(mask.sum())

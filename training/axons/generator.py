@@ -229,7 +229,8 @@ def vessels(random: Random, scene: Scene, optics: Optics) -> None:
 
 def sheets(random: Random, scene: Scene, optics: Optics) -> None:
     """Membranes: thin curved surfaces."""
-    height = ndimage.gaussian_filter(random.normal(size=scene.contrast.shape[1:]), 14) * 150
+    side = max(scene.contrast.shape)
+    height = ndimage.gaussian_filter(random.normal(size=(side, side)), 14) * 150
     axis = random.integers(3)
     surface = np.zeros(scene.contrast.shape, np.float32)
     view = np.moveaxis(surface, axis, 0)

@@ -37,7 +37,7 @@ SIDE = 96
 GENERATED = 200
 STEPS = 2400
 VALIDATION = 16
-RULES = ((0.05, 0.2), (0.1, 0.3), (0.2, 0.5), (0.35, 0.7), (0.5, 0.8))
+RULES = ((0.05, 0.2), (0.1, 0.3), (0.2, 0.5), (0.3, 0.6), (0.5, 0.8))
 SMALLEST = (10, 30)
 TEST_GROUND = (slice(0, 100), slice(170, 340), slice(300, 500))
 JUDGED = (slice(67, 100), slice(265, 340), slice(46, 196))
@@ -104,7 +104,7 @@ def generated(
         gain, read = np.exp(random.uniform(0, np.log(40))), random.uniform(5, 80)
         image = compose(random, light, scene.contrast, gain, read)
         smooth = max(float(np.median(light)), 1.0)
-        scale = GreyScale(0.0, smooth * random.uniform(0.5, 2))
+        scale = GreyScale(0.0, smooth * random.uniform(0.5, 2), 0.0)
     known = known.copy()
     rim = ndimage.binary_dilation(scene.axons) & ~scene.axons
     known[rim & (known == 0)] = 2

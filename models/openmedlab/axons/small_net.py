@@ -97,24 +97,24 @@ class GreyScale:
     floor
         Grey value of nothing.
     unit
-        What typical tissue lies above the floor.
+        How far typical tissue lies above it, or more where bright masses prevail.
+    empty
+        Grey value up to which nothing is looked at.
     """
 
     floor: float
     unit: float
+    empty: float
 
     @classmethod
     def of(cls, statistics: VolumeStatistics) -> GreyScale:
         """Return the scale of a measured volume."""
         floor = statistics.percentile(0.1)
-        typical = statistics.percentile(50.0) - floor
-        unit = max(typical, (statistics.mean - floor) / 2)
-        return cls(floor, unit or 1.0)
-
-    @property
-    def empty(self) -> float:
-        """Grey value up to which nothing is looked at."""
-        return self.floor + self.unit / 4
+        mean = statistics.mean - floor
+        above = (statistics.percentile(p) - floor for p in (50.0, 75.0, 90.0, 95.0, 99.0))
+        typical = next((a for a in above if a > mean / 8), 1.0)
+        unit = max(typical, (typical * mean / 2) ** 0.5)
+        return cls(floor, unit, floor + typical / 4)
 
     def __call__(self, raw: npt.NDArray[Any]) -> Floats:
         """Return the input: 0 for typical tissue, 1 for twice its (slightly raised) signal."""
