@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from scipy import ndimage
 
 from openmedlab.axons.methods import METHODS, components, segment_array
 from openmedlab.axons.ridge import measure_ridge
@@ -30,7 +31,7 @@ from openmedlab.axonseg.annotate import skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "axons"))
 from generator import Optics, Scene, add_artefacts, add_axons, compose
-from scoring import Score, near
+from scoring import Score
 from train import EXAMPLE, TEST_GROUND
 
 GROUNDS = (
@@ -83,21 +84,21 @@ def inserted(example: Array, judge: Judge, pictures: Path | None) -> list[str]:
     bare = bare_grounds(example, judge)
     for number, (image, scene, place) in enumerate(blocks(example, floor_of(judge), True)):
         found = judge.masks(image)
-        unknown = bare[place] & ~near(scene.axons)
+        found = {name: mask & ~bare[place][name] for name, mask in found.items()}
         for name, mask in found.items():
-            scores[name].add(mask, scene.axons, scene.lines, unknown)
+            scores[name].add(mask, scene.axons, scene.lines)
         picture(pictures, f"inserted{number:02}", image, scene.axons, found)
     return table("Generated axons in real ground", scores)
 
 
-def bare_grounds(example: Array, judge: Judge) -> list[Array]:
-    """Return where any method finds something in the grounds before anything is inserted.
+def bare_grounds(example: Array, judge: Judge) -> list[dict[str, Array]]:
+    """Return what each method finds, one voxel wider, where nothing has been inserted yet.
 
-    The real ground has axons and dots of its own, of unknown truth; what is found there
-    tells nothing about what was inserted, so it counts for no method and against none.
+    The real ground has axons and dots of its own, of unknown truth. What a method finds there
+    anyway tells nothing about what was inserted, so it counts neither for it nor against it.
     """
-    found = (judge.masks(np.ascontiguousarray(example[ground])) for ground in GROUNDS)
-    return [near(np.logical_or.reduce(list(masks.values()))) for masks in found]
+    grounds = (judge.masks(np.ascontiguousarray(example[ground])) for ground in GROUNDS)
+    return [{n: ndimage.binary_dilation(m) for n, m in masks.items()} for masks in grounds]
 
 
 def floor_of(judge: Judge) -> float:
@@ -125,7 +126,7 @@ def artefacts(example: Array, judge: Judge, pictures: Path | None) -> list[str]:
     size = 0
     bare = bare_grounds(example, judge)
     for number, (image, _, place) in enumerate(blocks(example, floor_of(judge), False)):
-        found = {n: mask & ~bare[place] for n, mask in judge.masks(image).items()}
+        found = {n: mask & ~bare[place][n] for n, mask in judge.masks(image).items()}
         size += image.size
         for name, mask in found.items():
             counts[name][0] += int(mask.sum())
