@@ -63,7 +63,7 @@ class Scene:
         geometry = self.case.volume.geometry
         node = self.app.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", self.case.volume.name)
         node.SetAndObserveImageData(
-            _image(self.slicer.vtkOrientedImageData(), self.case.volume.array)
+            _image(self.slicer.vtkOrientedImageData(), np.asarray(self.case.volume.array))
         )
         node.SetIJKToRASMatrix(_matrix(geometry.ijk_to_ras))
         node.CreateDefaultDisplayNodes()
@@ -157,7 +157,7 @@ def _matrix(array: np.ndarray[Any, Any]) -> Any:
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
     matrix = vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(array, float).ravel())
+    matrix.DeepCopy(np.asarray(array, float).ravel().tolist())
     return matrix
 
 
