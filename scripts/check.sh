@@ -32,7 +32,7 @@ check "mypy" "$bin/mypy"
     check "npe2 validate" "$bin/npe2" validate napari_openmedlab/napari.yaml
 check "viewer tests" xvfb-run -a -s "-screen 0 1400x900x24" "$bin/python" -m pytest "${viewer[@]}"
 check "engine tests" "$bin/python" -m pytest "${others[@]}"
-check "Slicer tests" "$bin/python" -m pytest "${apart[@]}"
+check "Slicer tests" env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$bin/python" -m pytest "${apart[@]}"
 
 if [[ ${#failed[@]} -gt 0 ]]; then
     printf 'Failed: %s\n' "${failed[@]}" >&2

@@ -258,6 +258,8 @@ class AxonsController:
         if not events or self.map is None:
             return
         for event in blocks:
+            if event.index == 0 and event.region.shape != self.map.grid.region(0).shape:
+                self.map = BlockMap(BlockGrid(self.map.grid.shape, event.region.shape))
             self.map.note(event)
         self.map_changed.emit()
         self._show_labels()

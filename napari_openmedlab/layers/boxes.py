@@ -228,3 +228,4 @@ class BoxLayer:
         if organ in organs:
             with self._quietly():
                 layer.selected_data = {organs.index(organ)}
+            self.picked.emit(organ)

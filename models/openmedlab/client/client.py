@@ -122,7 +122,7 @@ class Client:
                     "install the same version on both sides.",
                     hello["version"],
                 )
-            self.connection.request("GET", "/v1/models", timeout=QUICK)
+            self.connection.request("GET", "/v1/models")
         except ServerError as error:
             return TestResult(_problem(error), str(error))
         return TestResult("", f"OpenMEDLab {hello['version']} is ready.", hello["version"])

@@ -105,7 +105,7 @@ class Planes:
         return 1, self.chunk[0], self.chunk[1]
 
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
-        given = list(key) if isinstance(key, tuple) else [key]
+        given: list[Any] = list(key) if isinstance(key, tuple) else [key]
         z, y, x = given + [slice(None)] * (3 - len(given))
         return np.stack([self._read(file, (y, x)) for file in self.files[z]])
 
