@@ -46,7 +46,7 @@ def test_fine_label_drops_specks_and_thins():
     rough[2, 2, 2:6] = True
     fine = fine_label(rough)
     assert not fine[:5].any()
-    assert 0 < fine.sum() < rough.sum() / 2
+    assert 0 < fine.sum() < rough.sum() * 0.7
 
 
 def test_cut_mix_puts_an_unlabelled_corner_in():

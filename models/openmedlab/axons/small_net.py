@@ -65,7 +65,7 @@ class AxonSmall(nn.Module):
         self.up = nn.ConvTranspose3d(coarse, fine, 2, 2)
         self.merge = _Stage(2 * fine, fine, 2)
         self.head = nn.Conv3d(fine, 8, 1)
-        nn.init.constant_(self.head.bias, -3.0)
+        nn.init.constant_(self.head.get_parameter("bias"), -3.0)
 
     def forward(self, x: Tensor) -> Tensor:
         fine = self.fine(to_depth(x))
@@ -212,9 +212,10 @@ def _network(path: Path, device: str) -> nn.Module:
     """Return the network ready to run, its normalisation folded into the convolutions."""
     network = load(path).eval()
     for stage in (network.fine, network.coarse, network.merge):
-        folded = [
-            nn.utils.fuse_conv_bn_eval(stage[k], stage[k + 1]) for k in range(0, len(stage), 3)
-        ]
-        for index, convolution in enumerate(folded):
-            stage[3 * index], stage[3 * index + 1] = convolution, nn.Identity()
+        for k in range(0, len(stage), 3):
+            convolution, norm = stage[k], stage[k + 1]
+            assert isinstance(convolution, nn.Conv3d)
+            assert isinstance(norm, nn.BatchNorm3d)
+            stage[k] = nn.utils.fuse_conv_bn_eval(convolution, norm)
+            stage[k + 1] = nn.Identity()
     return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

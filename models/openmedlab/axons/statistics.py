@@ -65,7 +65,8 @@ class VolumeStatistics:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """Return what `to_json` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return cls(**plain)
 
 
 def measure(

@@ -114,7 +114,7 @@ class _Tools:
             self._build["overlap"],
         )
         stub = _STUBS[self._build["stub"]]
-        return {"prob": plan.predict(stack, stub)}
+        return {"prob": plan.predict(list(stack), stub)}
 
 
 def _pointwise(window: Array) -> Array:
