@@ -107,8 +107,8 @@ class Planes:
     def __getitem__(self, key: Any) -> npt.NDArray[Any]:
         given: list[Any] = list(key) if isinstance(key, tuple) else [key]
         z, y, x = given + [slice(None)] * (3 - len(given))
-        planes: tuple[Path, ...] = self.files[z]
-        return np.stack([self._read(file, (y, x)) for file in planes])
+        planes: slice = z
+        return np.stack([self._read(file, (y, x)) for file in self.files[planes]])
 
     def _read(self, file: Path, where: tuple[slice, ...]) -> npt.NDArray[Any]:
         with _tiff(file) as opened:
