@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import napari
 from napari.layers import Image
-from napari.utils.notifications import show_warning
-from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -31,18 +28,18 @@ from qtpy.QtWidgets import (
 from napari_openmedlab.axons.checks import missing
 from napari_openmedlab.axons.controller import AxonsController
 from napari_openmedlab.widgets.axons_map import LEGEND, BlockMapView
+from napari_openmedlab.widgets.dock import Dock
 from napari_openmedlab.widgets.layer_combo import LayerCombo
 from napari_openmedlab.widgets.small import fill_width, timer, wrapped_label
 from openmedlab.axons.methods import METHODS
 
-QUEUE_MS = 10
 LOOK_MS = 400
 STEPS = 100
 MOST_ROWS = 500
 COLUMNS = ["piece", "length µm", "branch points"]
 
 
-class AxonsWidget(QWidget):
+class AxonsWidget(Dock):
     """Image, method and threshold; a try in seconds; the whole volume in the background.
 
     Parameters
@@ -66,7 +63,6 @@ class AxonsWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        start_emitting_from_queue(QUEUE_MS)
         self.viewer = viewer
         self.controller = AxonsController(viewer)
         self.image_combo = LayerCombo(viewer, Image)
@@ -85,29 +81,19 @@ class AxonsWidget(QWidget):
         self.map_view = BlockMapView()
         self.map_title = wrapped_label(f"Blocks: {LEGEND}")
         self.progress_bar = QProgressBar()
-        self.status_label = wrapped_label()
-        self._notice = timer(self, lambda: show_warning(self.status_label.text()), once=True)
         self._look = timer(self, self.controller.take_in, LOOK_MS, once=False)
         self._choose_soon = timer(self, self._choose_first, once=True)
         self._fill()
         self._lay_out()
         self._connect()
-        self._end = _closer(
-            lambda: viewer.layers.events.inserted.disconnect(self._on_inserted),
-            self.image_combo.close_events,
-            self.controller.close,
+        inserted, noted = viewer.layers.events.inserted, self._on_inserted
+        self.end_with(
+            lambda: inserted.disconnect(noted), self.image_combo.close_events, self.controller.close
         )
-        self.destroyed.connect(self._end)
         self._choose_first()
         self._show_method()
         self._show_lengths()
         self._show_busy()
-
-    def event(self, event: QEvent | None) -> bool:
-        """End the run when napari takes the widget out of its closed dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self._end()
-        return bool(super().event(event))
 
     # ------------------------------------------------------------------ look
     def _fill(self) -> None:
@@ -125,7 +111,6 @@ class AxonsWidget(QWidget):
         self.lengths_table.hide()
         self.map_view.show_map(None)
         self.map_title.hide()
-        self.status_label.hide()
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -169,7 +154,7 @@ class AxonsWidget(QWidget):
         self.map_view.column_chosen.connect(controller.go_to)
         controller.traced_changed.connect(self._show_lengths)
         self.viewer.layers.events.inserted.connect(self._on_inserted)
-        controller.told.connect(self._show_told)
+        controller.told.connect(self.tell)
         controller.image_changed.connect(self._show_image)
         controller.method_changed.connect(self._show_method)
         controller.busy_changed.connect(self._show_busy)
@@ -275,13 +260,6 @@ class AxonsWidget(QWidget):
         self.map_title.setVisible(self.controller.map is not None)
         self.map_view.show_map(self.controller.map)
 
-    def _show_told(self, text: str, error: bool) -> None:
-        self.status_label.setText(text)
-        self.status_label.setVisible(bool(text))
-        self.status_label.setStyleSheet("color: #ffb454;" if error else "")
-        if error:
-            self._notice.start()
-
 
 def _row(*widgets: QWidget) -> QHBoxLayout:
     row = QHBoxLayout()
@@ -297,14 +275,3 @@ def _micrometres(axis: str) -> QDoubleSpinBox:
     spin.setValue(1)
     spin.setToolTip(f"Voxel size along {axis} in micrometres")
     return spin
-
-
-def _closer(*calls: Callable[[], object]) -> Callable[[], None]:
-    """Return what ends everything, once; it must not touch the widget, which may be gone."""
-    left = [*reversed(calls)]
-
-    def close() -> None:
-        while left:
-            left.pop()()
-
-    return close

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import napari
 from napari.layers import Image
-from napari.utils.notifications import show_warning
-from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -25,13 +23,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_openmedlab.localizing import LocalizeController
+from napari_openmedlab.widgets.dock import Dock
 from napari_openmedlab.widgets.layer_combo import LayerCombo
 from napari_openmedlab.widgets.localize_organs import OrganTable, TemplateList
 from napari_openmedlab.widgets.small import fill_width, timer, wrapped_label
 from openmedlab import zoo
 from openmedlab.localization.methods import LOCALIZERS, LocalizerChoice
 
-QUEUE_MS = 10
 PROGRESS_MS = 150
 KEYS = {
     "accept": "Shift-Y",
@@ -41,7 +39,7 @@ KEYS = {
 }
 
 
-class LocalizeWidget(QWidget):
+class LocalizeWidget(Dock):
     """Templates at the left, the organs of the open scan at the right, the cohort below.
 
     Parameters
@@ -66,7 +64,6 @@ progress_bar
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        start_emitting_from_queue(QUEUE_MS)
         self.viewer = viewer
         self.controller = LocalizeController(viewer)
         self.template_list = TemplateList(self.controller)
@@ -75,15 +72,8 @@ progress_bar
         self._make_parts()
         self._lay_out()
         self._connect()
-        self._end = _closer(self.controller, self.image_combo.close_events, self._bind_keys())
-        self.destroyed.connect(self._end)
+        self.end_with(self._bind_keys(), self.image_combo.close_events, self.controller.close)
         self._soon.start()
-
-    def event(self, event: QEvent | None) -> bool:
-        """End when napari takes the widget out of its closed dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self._end()
-        return bool(super().event(event))
 
     # ------------------------------------------------------------------ look
     def _make_parts(self) -> None:
@@ -113,9 +103,6 @@ progress_bar
         self.cohort_button = QPushButton("Folder of scans …")
         self.next_button = _button("Next scan", f"Save masks, open the next ({KEYS['next scan']})")
         self.cohort_label, self.counts_label = wrapped_label(), wrapped_label()
-        self.status_label = wrapped_label()
-        self.status_label.hide()
-        self._notice = timer(self, lambda: show_warning(self.status_label.text()), once=True)
         self._soon = timer(self, self._choose_first, once=True)
         self._report = (0, 0, "")
         self._repaint = timer(self, self._show_report, PROGRESS_MS, once=False)
@@ -177,7 +164,7 @@ progress_bar
         self.first_button.clicked.connect(lambda: self._set_end(last=False))
         self.last_button.clicked.connect(lambda: self._set_end(last=True))
         self.next_button.clicked.connect(lambda: controller.next_scan())
-        controller.told.connect(self._show_told)
+        controller.told.connect(self.tell)
         controller.busy_changed.connect(self._show_busy)
         controller.progressed.connect(self._note_report)
         controller.scan_changed.connect(self._show_scan)
@@ -307,13 +294,6 @@ progress_bar
         self.progress_bar.setRange(0, total)
         self.progress_bar.setValue(done)
 
-    def _show_told(self, text: str, error: bool) -> None:
-        self.status_label.setText(text)
-        self.status_label.setVisible(bool(text))
-        self.status_label.setStyleSheet("color: #ffb454;" if error else "")
-        if error:
-            self._notice.start()
-
 
 def _button(text: str, tip: str) -> QPushButton:
     button = QPushButton(text)
@@ -334,14 +314,3 @@ def _ignoring_viewer(action: Callable[[], object]) -> Callable[[object], None]:
         action()
 
     return pressed
-
-
-def _closer(controller: LocalizeController, *others: Callable[[], None]) -> Callable[[], None]:
-    """Return what ends everything, once; it must not touch the widget, which may be gone."""
-    left = [controller.close, *others]
-
-    def close() -> None:
-        while left:
-            left.pop()()
-
-    return close

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import napari
-from napari.utils.notifications import show_warning
-from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QFrame,
@@ -22,16 +18,14 @@ from qtpy.QtWidgets import (
 from napari_openmedlab.controller import SegmentController
 from napari_openmedlab.tools import CANCEL_KEY
 from napari_openmedlab.widgets import shortcuts
+from napari_openmedlab.widgets.dock import Dock
 from napari_openmedlab.widgets.objects_panel import ObjectsPanel
 from napari_openmedlab.widgets.prompt_panel import PromptPanel
 from napari_openmedlab.widgets.run_panel import MethodPanel, RunPanel
-from napari_openmedlab.widgets.small import timer, wrapped_label
 from napari_openmedlab.widgets.volume_panel import VolumePanel
 
-QUEUE_MS = 10
 
-
-class SegmentWidget(QWidget):
+class SegmentWidget(Dock):
     """Volume, objects, prompts and run in one column.
 
     Parameters
@@ -55,12 +49,8 @@ times_label, save_button, status_label, restore_bar, guide
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        start_emitting_from_queue(QUEUE_MS)
         self.controller = SegmentController(viewer)
-        self.status_label = wrapped_label()
-        self.status_label.hide()
-        self._notice = timer(self, lambda: show_warning(self.status_label.text()), once=True)
-        self.controller.told.connect(self._show_told)
+        self.controller.told.connect(self.tell)
         self._objects = ObjectsPanel(self.controller)
         self._prompts = PromptPanel(self.controller)
         self._method = MethodPanel(self.controller)
@@ -72,16 +62,9 @@ times_label, save_button, status_label, restore_bar, guide
         self._lay_out()
         self._set_up_cancel_key()
         unbind = shortcuts.bind(viewer, self.controller)
-        self._end = _closer(
-            self.controller, self._volume.close_events, self._method.close_events, unbind
+        self.end_with(
+            self.controller.close, unbind, self._method.close_events, self._volume.close_events
         )
-        self.destroyed.connect(self._end)
-
-    def event(self, event: QEvent | None) -> bool:
-        """End the sessions when napari takes the widget out of its closed dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self._end()
-        return bool(super().event(event))
 
     def _name_parts(self) -> None:
         self.volume_combo = self._volume.volume_combo
@@ -153,26 +136,8 @@ times_label, save_button, status_label, restore_bar, guide
         self._cancel_key.activated.connect(lambda: runner.cancel())
         runner.busy_changed.connect(lambda busy: self._cancel_key.setEnabled(busy))
 
-    def _show_told(self, text: str, error: bool) -> None:
-        self.status_label.setText(text)
-        self.status_label.setVisible(bool(text))
-        self.status_label.setStyleSheet("color: #ffb454;" if error else "")
-        if error:
-            self._notice.start()
-
 
 def _heading(title: str) -> QLabel:
     label = QLabel(title.upper())
     label.setStyleSheet("font-weight: 700; font-size: 10px; letter-spacing: 1px; margin-top: 4px;")
     return label
-
-
-def _closer(controller: SegmentController, *others: Callable[[], None]) -> Callable[[], None]:
-    """Return what ends everything, once; it must not touch the widget, which may be gone."""
-    left = [*others, controller.close]
-
-    def close() -> None:
-        while left:
-            left.pop()()
-
-    return close

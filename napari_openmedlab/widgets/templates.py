@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import napari
 from napari.layers import Image
-from napari.utils.notifications import show_warning
-from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -31,6 +28,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_openmedlab.templating import PLANES, TemplatesController
+from napari_openmedlab.widgets.dock import Dock
 from napari_openmedlab.widgets.extreme_guide import ExtremeGuide, step_names
 from napari_openmedlab.widgets.layer_combo import LayerCombo
 from napari_openmedlab.widgets.small import timer, wrapped_label
@@ -38,12 +36,11 @@ from openmedlab.localization.organs import known_organs
 from openmedlab.localization.pictures import Picture
 from openmedlab.localization.templates import Finding
 
-QUEUE_MS = 10
 NAME_ROLE = Qt.ItemDataRole.UserRole
 COLUMNS = ("organ", "scan", "by", "date")
 
 
-class TemplatesWidget(QWidget):
+class TemplatesWidget(Dock):
     """Scan, organ, six clicks with their planes, and the library.
 
     Parameters
@@ -65,7 +62,6 @@ class TemplatesWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        start_emitting_from_queue(QUEUE_MS)
         self.viewer = viewer
         self.controller = TemplatesController(viewer)
         self.image_combo = LayerCombo(viewer, Image)
@@ -76,19 +72,12 @@ class TemplatesWidget(QWidget):
         self._connect()
         inserted, choose = viewer.layers.events.inserted, self._choose_soon
         inserted.connect(choose)
-        self._end = _closer(
-            self.controller.close,
-            self.image_combo.close_events,
+        self.end_with(
             lambda: inserted.disconnect(choose),
+            self.image_combo.close_events,
+            self.controller.close,
         )
-        self.destroyed.connect(self._end)
         self._soon.start()
-
-    def event(self, event: QEvent | None) -> bool:
-        """End when napari takes the widget out of its closed dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self._end()
-        return bool(super().event(event))
 
     # ------------------------------------------------------------------ look
     def _make_parts(self) -> None:
@@ -124,9 +113,6 @@ class TemplatesWidget(QWidget):
         rows.hide()
         rows.setDefaultSectionSize(22)
         self.remove_button, self.check_button = QPushButton("Remove"), QPushButton("Check")
-        self.status_label = wrapped_label()
-        self.status_label.hide()
-        self._notice = timer(self, lambda: show_warning(self.status_label.text()), once=True)
         self._soon = timer(self, self._choose_first, once=True)
 
     def _lay_out(self) -> None:
@@ -184,7 +170,7 @@ class TemplatesWidget(QWidget):
         self.save_button.clicked.connect(self._save)
         self.remove_button.clicked.connect(self._remove)
         self.check_button.clicked.connect(lambda: controller.check())
-        controller.told.connect(self._show_told)
+        controller.told.connect(self.tell)
         controller.image_changed.connect(self._show_image)
         controller.points_changed.connect(self._show_points)
         controller.library_changed.connect(self._show_library)
@@ -292,13 +278,6 @@ class TemplatesWidget(QWidget):
                     item.setForeground(Qt.GlobalColor.red)
                     item.setToolTip(wrong[item.data(NAME_ROLE)])
 
-    def _show_told(self, text: str, error: bool) -> None:
-        self.status_label.setText(text)
-        self.status_label.setVisible(bool(text))
-        self.status_label.setStyleSheet("color: #ffb454;" if error else "")
-        if error:
-            self._notice.start()
-
 
 def _row(*buttons: QPushButton) -> QHBoxLayout:
     row = QHBoxLayout()
@@ -306,14 +285,3 @@ def _row(*buttons: QPushButton) -> QHBoxLayout:
     for button in buttons:
         row.addWidget(button)
     return row
-
-
-def _closer(*ends: Callable[[], None]) -> Callable[[], None]:
-    """Return what ends everything, once; it must not touch the widget, which may be gone."""
-    left = list(ends)
-
-    def close() -> None:
-        while left:
-            left.pop()()
-
-    return close

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import napari
 from napari.layers import Labels
-from napari.utils.notifications import show_warning
-from psygnal.qt import start_emitting_from_queue
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
@@ -17,25 +13,24 @@ from qtpy.QtWidgets import (
     QPushButton,
     QTabWidget,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_openmedlab.whole_body.controller import WholeBodyController
 from napari_openmedlab.whole_body.result import Result
+from napari_openmedlab.widgets.dock import Dock
 from napari_openmedlab.widgets.layer_combo import LayerCombo
-from napari_openmedlab.widgets.small import timer, wrapped_label
+from napari_openmedlab.widgets.small import wrapped_label
 from napari_openmedlab.widgets.whole_body_run import LabelPanel, ProgressPanel
 from napari_openmedlab.widgets.whole_body_table import MeasuresTable, WarningList
 from napari_openmedlab.widgets.whole_body_tree import Entry, StructureTree, swatch
 from openmedlab.core import Label
 from openmedlab.io import label_suffixes
 
-QUEUE_MS = 10
 NEW_LABELS = "new labels"
 STRUCTURES, MEASURES, WARNINGS = range(3)
 
 
-class WholeBodyWidget(QWidget):
+class WholeBodyWidget(Dock):
     """Image and model, the tree of structures, what they measure, and the way to *Segment*.
 
     Parameters
@@ -63,11 +58,8 @@ class WholeBodyWidget(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        start_emitting_from_queue(QUEUE_MS)
         self.controller = WholeBodyController(viewer)
-        self.status_label = wrapped_label()
-        self._notice = timer(self, lambda: show_warning(self.status_label.text()), once=True)
-        self.controller.told.connect(self._show_told)
+        self.controller.told.connect(self.tell)
         self._label = LabelPanel(self.controller)
         self._progress = ProgressPanel(self.controller)
         self.structures = StructureTree()
@@ -85,17 +77,10 @@ class WholeBodyWidget(QWidget):
         self._name_parts()
         self._lay_out()
         self._connect()
-        self._end = _closer(
-            self.controller, self._label.close_events, self.labels_combo.close_events
+        self.end_with(
+            self.controller.close, self.labels_combo.close_events, self._label.close_events
         )
-        self.destroyed.connect(self._end)
         self._show_result()
-
-    def event(self, event: QEvent | None) -> bool:
-        """End the run when napari takes the widget out of its closed dock."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and not self.parent():
-            self._end()
-        return bool(super().event(event))
 
     def _name_parts(self) -> None:
         self.image_combo = self._label.image_combo
@@ -226,13 +211,6 @@ class WholeBodyWidget(QWidget):
         if name:
             self.controller.save(Path(name))
 
-    def _show_told(self, text: str, error: bool) -> None:
-        self.status_label.setText(text)
-        self.status_label.setVisible(bool(text))
-        self.status_label.setStyleSheet("color: #ffb454;" if error else "")
-        if error:
-            self._notice.start()
-
 
 def _row(*buttons: QPushButton) -> QHBoxLayout:
     row = QHBoxLayout()
@@ -272,14 +250,3 @@ def _entries(controller: WholeBodyController) -> list[Entry]:
         doubt = doubts.get(name, "").strip()
         entries.append(Entry(label, name in offered, row.number, shown, ml, doubt))
     return entries
-
-
-def _closer(controller: WholeBodyController, *others: Callable[[], None]) -> Callable[[], None]:
-    """Return what ends everything, once; it must not touch the widget, which may be gone."""
-    left = [*others, controller.close]
-
-    def close() -> None:
-        while left:
-            left.pop()()
-
-    return close

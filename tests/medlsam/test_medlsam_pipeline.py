@@ -43,10 +43,8 @@ reference = pytest.mark.skipif(
 
 
 @reference
-@pytest.mark.parametrize(
-    "case",
-    ["slices", *(pytest.param(f"segment_{c}", marks=pytest.mark.slow) for c in ("wpl", "spl"))],
-)
+@pytest.mark.parametrize("case", ["slices", pytest.param("segment_wpl", marks=pytest.mark.slow)])
+@pytest.mark.timeout(2700)
 def test_agrees_with_the_published_code(case):
     cases = [case] if case == "slices" else [case, f"{case}_sam"]
     results = run(REFERENCE / "medlsam", only=[f"medlsam/{c}" for c in cases])
