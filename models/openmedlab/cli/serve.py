@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openmedlab.cli.console import say
+from openmedlab.core.errors import InputError
 
 if TYPE_CHECKING:
     from openmedlab.server.settings import Settings
@@ -82,8 +83,14 @@ def serve(
 
 
 def _run(settings: Settings, as_json: bool) -> None:
-    from openmedlab.server.run import address, listen, serve
-    from openmedlab.server.service import Service
+    try:
+        from openmedlab.server.run import address, listen, serve
+        from openmedlab.server.service import Service
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The server needs {error.name}; install it with: "
+            "pip install 'napari-openmedlab[server]'."
+        ) from error
 
     service = Service(settings)
     service.models.require(settings.default_model)
