@@ -125,9 +125,9 @@ def test_a_damaged_chunk_is_told_and_mended(here, tmp_path):
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on(here, tmp_path, monkeypatch):
-    from openmedlab.axons import segment
+    from openmedlab.axons import stages
 
-    path, real, calls = write_image(tmp_path), segment.write_whole, []
+    path, real, calls = write_image(tmp_path), stages.write_whole, []
 
     def full(*given):
         calls.append(given)
@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on(here, tmp_path, monkeypatch):
             raise OSError(28, "No space left on device", "labels")
         real(*given)
 
-    monkeypatch.setattr(segment, "write_whole", full)
+    monkeypatch.setattr(stages, "write_whole", full)
     with pytest.raises(BlocksFailed, match="No space left on device"):
         segment_volume(run(path), here)
     made = segment_volume(run(path), here)

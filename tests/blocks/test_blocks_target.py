@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import zarr
 
-from openmedlab.axons.segment import finish_levels
+from openmedlab.axons.stages import finish_levels
 from openmedlab.blocks import (
     BlockGrid,
     ImageSource,

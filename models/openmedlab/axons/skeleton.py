@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from openmedlab.axons.graph import REACH, Graph, block_graph, skeleton_of
-from openmedlab.axons.segment import finish_levels, read_run
+from openmedlab.axons.segment import read_run
+from openmedlab.axons.stages import finish_levels
 from openmedlab.blocks import (
     BlockGrid,
     Crew,
