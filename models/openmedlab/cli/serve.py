@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openmedlab.cli.console import say
-from openmedlab.core.errors import InputError
 
 if TYPE_CHECKING:
     from openmedlab.server.settings import Settings
@@ -83,6 +82,8 @@ def serve(
 
 
 def _run(settings: Settings, as_json: bool) -> None:
+    from openmedlab.core.errors import InputError
+
     try:
         from openmedlab.server.run import address, listen, serve
         from openmedlab.server.service import Service
