@@ -169,7 +169,7 @@ class AxonsController:
         self.trial = trial
         self.trial_layer = trial_layer(trial, image, self.level, f"{image.name} axons (try)")
         self.viewer.add_layer(self.trial_layer)
-        share = float(np.mean(trial.mask(self.level)))
+        share = float(np.mean(self.trial_layer.data))
         shape = " x ".join(map(str, trial.region.shape))
         self.told.emit(
             f"{trial.choice.title}: {100 * share:.2f} % of {shape} voxels are axon at "

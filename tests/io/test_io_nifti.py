@@ -36,7 +36,8 @@ def test_disagreeing_forms_are_reported_not_guessed(tmp_path: Path) -> None:
 def test_small_differences_pass(tmp_path: Path) -> None:
     moved = np.eye(4)
     moved[0, 3] = 5e-4
-    read_volume(_nifti(tmp_path / "v.nii", np.eye(4), moved))
+    geometry = read_volume(_nifti(tmp_path / "v.nii", np.eye(4), moved)).geometry
+    np.testing.assert_allclose(geometry.ijk_to_ras, np.eye(4), atol=1e-3)
 
 
 def test_a_sheared_sform_beside_its_nearest_qform_is_a_conflict(tmp_path: Path) -> None:
@@ -54,7 +55,8 @@ def test_a_sheared_sform_beside_its_nearest_qform_is_a_conflict(tmp_path: Path) 
 def test_a_qform_that_lost_digits_is_no_conflict(tmp_path_factory, geometry: Geometry) -> None:
     folder = tmp_path_factory.mktemp("q")
     matrix = geometry.ijk_to_ras
-    read_volume(_nifti(folder / "v.nii", matrix, matrix))
+    found = read_volume(_nifti(folder / "v.nii", matrix, matrix)).geometry
+    assert np.allclose(found.ijk_to_ras, matrix, rtol=1e-4, atol=1e-2)
 
 
 def test_sheared_grids_are_written_without_a_qform(tmp_path: Path) -> None:

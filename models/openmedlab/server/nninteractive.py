@@ -109,6 +109,7 @@ def router(service: Service) -> APIRouter:
     _session_routes(routes, desk)
     _image_routes(routes, desk)
     _prompt_routes(routes, desk)
+    _answer_routes(routes, desk)
     return routes
 
 
@@ -306,6 +307,8 @@ def _prompt_routes(routes: APIRouter, desk: _Desk) -> None:
                 return _reply(False, None, place)
             return await desk.predicted(request, held, place, model)
 
+
+def _answer_routes(routes: APIRouter, desk: _Desk) -> None:
     @routes.post("/predict", response_class=Response)
     async def predict(
         request: Request, body: PredictBody, model: Asked, lease: Claimed = None
