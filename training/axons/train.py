@@ -34,8 +34,8 @@ from openmedlab.core.errors import Cancelled
 from openmedlab.core.progress import CancelToken, Progress
 
 SIDE = 96
-GENERATED = 200
-STEPS = 2400
+GENERATED = 280
+STEPS = 5000
 VALIDATION = 16
 RULES = ((0.05, 0.2), (0.1, 0.3), (0.2, 0.5), (0.3, 0.6), (0.5, 0.8))
 SMALLEST = (10, 30)
@@ -89,7 +89,7 @@ def generated(
     seed: int, volume: npt.NDArray[np.uint16], label: Labels, scale: GreyScale
 ) -> tuple[npt.NDArray[np.float16], Labels]:
     """Return one training cube: the network's input and its label."""
-    random = np.random.default_rng((6, seed))
+    random = np.random.default_rng((8, seed))
     shape = (SIDE, SIDE, SIDE)
     scene, optics = Scene.blank(shape), Optics.draw(random)
     if random.random() < 0.8:
@@ -97,19 +97,28 @@ def generated(
     add_artefacts(random, scene, optics)
     if random.random() < 0.55:
         crop, known = grounds(random, volume, label)
-        light = crop - scale.floor
+        light = dimmed(random, crop - scale.floor)
         image = compose(random, light, scene.contrast, random.uniform(3, 15), 0.0)
     else:
         light, known = background(random, shape), np.zeros(shape, np.uint8)
         gain, read = np.exp(random.uniform(0, np.log(40))), random.uniform(5, 80)
         image = compose(random, light, scene.contrast, gain, read)
         smooth = max(float(np.median(light)), 1.0)
-        scale = GreyScale(0.0, smooth * random.uniform(0.5, 2), 0.0)
+        scale = GreyScale(0.0, smooth * np.exp(random.uniform(np.log(0.5), np.log(4))), 0.0)
     known = known.copy()
     rim = ndimage.binary_dilation(scene.axons) & ~scene.axons
     known[rim & (known == 0)] = 2
     known[scene.axons] = 1
     return scale(image + scale.floor).astype(np.float16), known
+
+
+def dimmed(random: np.random.Generator, light: Floats) -> Floats:
+    """Return light (z, y, x) as it is or as from a dimmer place, with the noise of one."""
+    if random.random() < 0.4:
+        return light
+    light = light * np.float32(random.uniform(0.25, 0.9))
+    noise = random.uniform(20, 90) * random.standard_normal(light.shape, np.float32)
+    return np.asarray(light + noise, np.float32)
 
 
 def generate(data: Path, out: Path) -> None:
@@ -126,11 +135,11 @@ def generate(data: Path, out: Path) -> None:
             path.with_suffix(".part.npz").rename(path)
 
 
-def train(out: Path, minutes: float) -> None:
-    """Go on training for some minutes."""
+def train(out: Path, minutes: float, start: Path | None) -> None:
+    """Go on training for some minutes, at first from ``start`` or from nothing."""
     import torch
 
-    from openmedlab.axons.small_net import AxonSmall
+    from openmedlab.axons.small_net import AxonSmall, load
     from openmedlab.axons.trainer import Cube, Settings, Trainer
 
     cubes = []
@@ -139,7 +148,8 @@ def train(out: Path, minutes: float) -> None:
             cubes.append(Cube(file["image"], file["label"]))
     torch.manual_seed(6)
     settings = replace(Settings(), steps=STEPS, batch=3, side=48, patience=10**6, seed=6)
-    trainer = Trainer(AxonSmall(), cubes[VALIDATION:], cubes[:VALIDATION], settings, out)
+    network = load(start) if start else AxonSmall()
+    trainer = Trainer(network, cubes[VALIDATION:], cubes[:VALIDATION], settings, out)
     cancel, ends = CancelToken(), time.monotonic() + 60 * minutes
 
     def report(done: int, total: int, text: str) -> None:
@@ -192,12 +202,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--start", type=Path, help="weights to begin with; only of a new run")
     parser.add_argument("--file", type=Path, default=BUNDLED)
     given = parser.parse_args()
     if given.task == "generate":
         generate(given.data, given.out)
     elif given.task == "train":
-        train(given.out, given.minutes)
+        train(given.out, given.minutes, given.start)
     elif given.task == "calibrate":
         calibrate(given.file, given.out)
     else:

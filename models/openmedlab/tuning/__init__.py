@@ -1,0 +1,1 @@
+"""Training: the loop, and fine-tuning on users' own labelled volumes."""
