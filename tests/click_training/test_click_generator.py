@@ -39,7 +39,7 @@ def test_a_scene_has_a_finite_image_and_objects_numbered_without_gaps(generator,
         assert (image.dtype, labels.dtype) == (np.float32, np.uint8)
         assert np.isfinite(image.astype(np.float16)).all()
         sizes = np.bincount(labels.ravel())
-        assert 1 <= len(sizes) - 1 <= generator.MOST
+        assert generator.FEWEST <= len(sizes) - 1 <= generator.MOST
         assert (sizes[1:] >= generator.SMALLEST).all()
 
 
@@ -60,9 +60,9 @@ def test_most_objects_stand_out_from_their_surroundings(scenes):
 
 
 def test_every_shape_draws_objects(generator):
-    for name, (draw, _) in generator.SHAPES.items():
+    for name, kind in generator.SHAPES.items():
         space = generator.Space(np.random.default_rng(5), 48)
-        parts = [part for _ in range(4) for part in draw(space)]
+        parts = [part for _ in range(4) for part in kind.draw(space)]
         assert max(part.mask.sum() for part in parts) > generator.SMALLEST, name
         for part in parts:
             assert part.mask.shape == tuple(s.stop - s.start for s in part.box), name
@@ -72,7 +72,7 @@ def test_an_object_painted_over_another_takes_its_voxels(generator):
     random, canvas = np.random.default_rng(1), generator.Canvas.blank(24)
     first = generator.Part((slice(2, 14),) * 3, np.ones((12, 12, 12), bool))
     second = generator.Part((slice(10, 20),) * 3, np.ones((10, 10, 10), bool))
-    generator.paint(random, canvas, [first, second])
+    generator.paint(random, canvas, [first, second], alike=1)
     assert (canvas.labels == 2).sum() == 1000
     assert (canvas.labels == 1).sum() == 12**3 - 4**3
 

@@ -45,12 +45,14 @@ class Space:
         """Bend the cube at two scales by a random amount."""
         self.random, self.side = random, side
         shape = (side,) * 3
-        wide, narrow = random.uniform(0, 0.03) * side, random.uniform(0, 1.2)
+        wide, narrow = random.uniform(0, 0.045) * side, random.uniform(0, 1.2)
         waves = random.uniform(0.2, 0.4) * side, random.uniform(5, 10)
         self.places = np.indices(shape, np.float32)
         for axis in range(3):
             self.places[axis] += wide * noise(random, shape, waves[0])
             self.places[axis] += narrow * noise(random, shape, waves[1])
+        moved = self.places - np.indices(shape, np.float32)
+        self.bend = float(np.abs(moved).max()) + 1
 
     def somewhere(self, margin: float = 0.12) -> Floats:
         """Return a random place, not too near the border."""
@@ -59,7 +61,7 @@ class Space:
 
     def around(self, centre: Floats, reach: float) -> tuple[Box, Floats]:
         """Return the box about a place and the bent coordinates in it, seen from the place."""
-        reach = reach + 0.06 * self.side + 3
+        reach = reach + self.bend
         low = np.clip(np.floor(centre - reach), 0, self.side - 1).astype(int)
         high = np.clip(np.ceil(centre + reach), low + 1, self.side).astype(int)
         box: Box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))  # type: ignore[assignment]
@@ -101,6 +103,14 @@ def solid(
     return box, (inside**power).sum(0) ** np.float32(1 / power)
 
 
+def lumpy(random: Random, level: Floats) -> Floats:
+    """Return a level whose surface is, on some, lobed, folded or ragged."""
+    if random.random() < 0.6:
+        return level
+    wave, height = np.exp(random.uniform(np.log(2.5), np.log(10))), random.uniform(0.03, 0.15)
+    return level + np.float32(height) * noise(random, level.shape, wave)
+
+
 def size(random: Random, side: int, least: float = 3.0, most: float = 0.375) -> float:
     """Return a log-uniform radius, at most this part of the cube's side."""
     return float(np.exp(random.uniform(np.log(least), np.log(max(most * side, least + 1)))))
@@ -118,14 +128,14 @@ def blob(space: Space) -> list[Part]:
     if random.random() < 0.5:
         power = float(random.choice([1.5, 2.0, 2.0, 3.0, 5.0]))
         box, level = solid(space, centre, radii_of(random, radius), frame(random), power)
-        return [Part(box, level < 1)]
+        return [Part(box, lumpy(random, level) < 1)]
     box, seen = space.around(centre, 1.6 * radius)
     total = np.zeros(seen.shape[1:], np.float32)
     for _ in range(random.integers(2, 7)):
         place = random.normal(0, 0.5 * radius, 3).astype(np.float32)
         gap = ((seen - place[:, None, None, None]) ** 2).sum(0)
         total += np.exp(-gap / (0.5 * radius * random.uniform(0.6, 1.3)) ** 2)
-    return [Part(box, total > 0.4)]
+    return [Part(box, lumpy(random, 1.4 - total) < 1)]
 
 
 def pair(space: Space) -> list[Part]:
@@ -209,7 +219,7 @@ def shell(space: Space) -> list[Part]:
     random, centre = space.random, space.somewhere(0.25)
     radius = size(random, space.side, 7.0, 0.42)
     box, level = solid(space, centre, radii_of(random, radius, 0.25), frame(random))
-    thick = random.uniform(1.5, 0.3 * radius + 1.5) / radius
+    thick, level = random.uniform(1.5, 0.3 * radius + 1.5) / radius, lumpy(random, level)
     ring = (level < 1) & (level >= 1 - thick)
     if random.random() < 0.35:
         seen = space.places[(slice(None), *box)] - centre[:, None, None, None]
@@ -319,12 +329,21 @@ def organs(space: Space, body: Mask) -> list[Part]:
     return [cropped(mask) for mask in masks]
 
 
-SHAPES: dict[str, tuple[Callable[[Space], list[Part]], float]] = {
-    "blob": (blob, 4.0),
-    "tube": (tube, 2.5),
-    "pair": (pair, 1.5),
-    "shell": (shell, 1.5),
-    "plate": (plate, 1.0),
-    "chain": (chain, 1.3),
-    "ribs": (ribs, 0.8),
+@dataclass(frozen=True)
+class Kind:
+    """How to draw a kind of shape, how often, and how often all its parts look alike."""
+
+    draw: Callable[[Space], list[Part]]
+    weight: float
+    alike: float
+
+
+SHAPES = {
+    "blob": Kind(blob, 4.0, 1.0),
+    "tube": Kind(tube, 2.5, 0.0),
+    "pair": Kind(pair, 1.5, 0.9),
+    "shell": Kind(shell, 1.5, 0.0),
+    "plate": Kind(plate, 1.0, 1.0),
+    "chain": Kind(chain, 1.3, 0.85),
+    "ribs": Kind(ribs, 0.8, 0.95),
 }

@@ -32,7 +32,7 @@ from scipy import ndimage
 
 Labels = npt.NDArray[np.uint8]
 
-MOST = 30
+FEWEST, MOST = 4, 30
 SMALLEST = 24
 FAINT = 0.5
 SEED = 9
@@ -90,11 +90,11 @@ def ring(part: Part, shape: Sequence[int], reach: int = 3) -> Part:
 
 
 def contrast(random: Random) -> float:
-    """Return a contrast against the surroundings: mostly 1 to 8, sometimes faint, of any sign."""
-    if random.random() < 0.1:
-        strength = random.uniform(0.2, 1.0)
+    """Return a contrast against the surroundings: mostly 1 to 7, sometimes faint, of any sign."""
+    if random.random() < 0.15:
+        strength = random.uniform(0.2, 1.2)
     else:
-        strength = np.exp(random.uniform(np.log(1.2), np.log(9)))
+        strength = np.exp(random.uniform(np.log(1.0), np.log(7.5)))
     return float(strength * random.choice([-1, 1]))
 
 
@@ -111,7 +111,7 @@ def look(random: Random, canvas: Canvas, part: Part) -> tuple[float, float, floa
     return base + contrast(random) * thin, rough, coarse
 
 
-def paint(random: Random, canvas: Canvas, parts: list[Part], alike: float = 0.85) -> None:
+def paint(random: Random, canvas: Canvas, parts: list[Part], alike: float) -> None:
     """Paint parts as objects, with ``alike`` probability in one look."""
     same, shared = random.random() < alike, None
     style = random.random()
@@ -182,13 +182,13 @@ def objects(random: Random, space: Space, canvas: Canvas, body: Mask) -> None:
     if random.random() < 0.45:
         paint(random, canvas, organs(space, body), alike=0.2)
     names = list(SHAPES)
-    weights = np.array([SHAPES[name][1] for name in names])
-    families = int(random.integers(2, 7))
-    kinds = random.choice(len(names), families, p=weights / weights.sum())
-    for kind in kinds:
+    weights = np.array([SHAPES[name].weight for name in names])
+    families = int(random.integers(3, 10))
+    for name in random.choice(names, families, p=weights / weights.sum()):
+        kind = SHAPES[name]
         parts = [
             Part(p.box, p.mask & body[p.box]) if random.random() < 0.95 else p
-            for p in SHAPES[names[kind]][0](space)
+            for p in kind.draw(space)
         ]
         free = [p for p in parts if _free(random, canvas, p)]
         if random.random() < 0.1:
@@ -196,9 +196,9 @@ def objects(random: Random, space: Space, canvas: Canvas, body: Mask) -> None:
                 canvas.fill(part, *look(random, canvas, part))
                 canvas.labels[part.box][part.mask] = 0
         else:
-            paint(random, canvas, free)
+            paint(random, canvas, free, kind.alike)
     while canvas.labels.max() < 4:
-        paint(random, canvas, SHAPES["blob"][0](space))
+        paint(random, canvas, SHAPES["blob"].draw(space), alike=1)
 
 
 def _free(random: Random, canvas: Canvas, part: Part) -> bool:
@@ -286,7 +286,7 @@ def hide_unseen(random: Random, labels: Labels, plain: Floats, full: Floats) -> 
         part = Part(box, labels[box] == label)
         if part.mask.sum() < SMALLEST:
             continue
-        if seen(part, plain, full) < FAINT and random.random() < 0.75:
+        if seen(part, plain, full) < FAINT and random.random() < 0.6:
             continue
         count += 1
         kept[box][part.mask] = count
@@ -294,13 +294,13 @@ def hide_unseen(random: Random, labels: Labels, plain: Floats, full: Floats) -> 
 
 
 def seen(part: Part, plain: Floats, full: Floats) -> float:
-    """Return a part's contrast to the voxels around it, in standard deviations of the noise."""
+    """Return the contrast that two fifths of the voxels around a part have to it, in noise."""
     around = ring(part, plain.shape)
     if not around.mask.any():
         return 0.0
     inside = part.mask
     level = float(np.median(plain[part.box][inside]))
-    apart = np.abs(plain[around.box][around.mask] - level).mean()
+    apart = np.quantile(np.abs(plain[around.box][around.mask] - level), 0.6)
     loud = (full[part.box][inside] - plain[part.box][inside]).std()
     return float(apart / max(float(loud), 1e-6))
 
@@ -326,6 +326,10 @@ def scene(random: Random, side: int = 96) -> tuple[Floats, Labels]:
     objects(random, space, canvas, body)
     plain, full = camera(random, canvas)
     labels = hide_unseen(random, canvas.labels, plain, full)
+    if labels.max() < FEWEST:
+        return scene(random, side)
+    if random.random() < 0.15:
+        full[~body & (labels == 0)] = full.min() - random.uniform(0, 5)
     if random.random() < 0.08:
         full = metal(random, space, full)
     if random.random() < 0.2:
