@@ -77,6 +77,14 @@ def test_an_object_painted_over_another_takes_its_voxels(generator):
     assert (canvas.labels == 1).sum() == 12**3 - 4**3
 
 
+def test_crumbs_of_an_object_are_dropped_and_its_large_pieces_kept(generator):
+    mask = np.zeros((20, 20, 20), bool)
+    mask[:8, :8, :8] = mask[12:, 12:, 12:] = True
+    crumbs = mask.copy()
+    crumbs[10, 10, 0:3] = True
+    assert np.array_equal(generator.without_scraps(crumbs), mask)
+
+
 def test_thick_slices_keep_what_is_constant(generator):
     for smooth in (True, False):
         assert np.allclose(generator.spread(20, 3.3, smooth).sum(1), 1, atol=1e-5)

@@ -248,7 +248,7 @@ def arch(random: Random, side: int) -> Floats:
     if random.random() < 0.7:
         direction, length = unit(random), random.uniform(0.6, 1.1) * side
         start = np.full(3, side / 2, np.float32) - direction * length / 2
-        start = start + random.normal(0, 0.1 * side, 3).astype(np.float32)
+        start += random.normal(0, 0.1 * side, 3)
         return line(random, start, direction, length, random.uniform(0, 0.05))
     angles = np.linspace(0, random.uniform(0.8, 1.6) * np.pi, 2 * side)
     axes, radius = frame(random), random.uniform(0.2, 0.36) * side
@@ -322,8 +322,8 @@ def organs(space: Space, body: Mask) -> list[Part]:
     gap = random.uniform(0.7, 2.5) if random.random() < 0.5 else 0.0
     inside = body & (best - second >= gap * 0.4 * side)
     groups = np.arange(len(seeds))
-    for k in np.flatnonzero(random.random(len(seeds)) < 0.25):
-        groups[k] = groups[np.argsort(((seeds - seeds[k]) ** 2).sum(1))[1]]
+    for joined in np.flatnonzero(random.random(len(seeds)) < 0.25):
+        groups[joined] = groups[np.argsort(((seeds - seeds[joined]) ** 2).sum(1))[1]]
     chosen = [g for g in np.unique(groups) if random.random() < 0.6]
     masks = (np.isin(cell, np.flatnonzero(groups == g)) & inside for g in chosen)
     return [cropped(mask) for mask in masks]

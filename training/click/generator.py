@@ -66,8 +66,8 @@ class Canvas:
     def blank(cls, side: int) -> Canvas:
         """Return a canvas of no objects."""
         shape = (side,) * 3
-        empty = [np.zeros(shape, np.float32) for _ in range(3)]
-        return cls(*empty, np.zeros(shape, np.uint8), [0.0])
+        values, rough, coarse = np.zeros((3, *shape), np.float32)
+        return cls(values, rough, coarse, np.zeros(shape, np.uint8), [0.0])
 
     def fill(self, part: Part, value: float, rough: float, coarse: float) -> None:
         """Give a part its look."""
@@ -283,7 +283,7 @@ def hide_unseen(random: Random, labels: Labels, plain: Floats, full: Floats) -> 
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         if box is None:
             continue
-        part = Part(box, labels[box] == label)
+        part = Part(box, without_scraps(labels[box] == label))
         if part.mask.sum() < SMALLEST:
             continue
         if seen(part, plain, full) < FAINT and random.random() < 0.6:
@@ -291,6 +291,15 @@ def hide_unseen(random: Random, labels: Labels, plain: Floats, full: Floats) -> 
         count += 1
         kept[box][part.mask] = count
     return kept
+
+
+def without_scraps(mask: Mask, least: float = 0.05) -> Mask:
+    """Return the pieces of a mask that are no smaller than this share of it."""
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    large = sizes >= least * sizes[1:].sum()
+    large[0] = False
+    return np.asarray(large[pieces])
 
 
 def seen(part: Part, plain: Floats, full: Floats) -> float:
