@@ -247,8 +247,8 @@ def arch(random: Random, side: int) -> Floats:
     """Return a line to set a chain on: a bent line, or a horseshoe."""
     if random.random() < 0.7:
         direction, length = unit(random), random.uniform(0.6, 1.1) * side
-        start = np.full(3, side / 2, np.float32) - direction * length / 2
-        start += random.normal(0, 0.1 * side, 3)
+        away = random.normal(0, 0.1 * side, 3) - direction * length / 2
+        start = np.asarray(side / 2 + away, np.float32)
         return line(random, start, direction, length, random.uniform(0, 0.05))
     angles = np.linspace(0, random.uniform(0.8, 1.6) * np.pi, 2 * side)
     axes, radius = frame(random), random.uniform(0.2, 0.36) * side
