@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from openmedlab.blocks import BlockGrid, Ledger, crew, run_blocks
+from openmedlab.blocks import BlockGrid, Ledger, crew, each_block, run_blocks
 from openmedlab.blocks.engine import BlocksFailed
 from openmedlab.core import Cancelled, CancelToken, InputError
+from openmedlab.core.progress import Progress
 
 GRID = BlockGrid((40, 20, 20), (16, 16, 16))
 
@@ -85,9 +86,13 @@ def test_failed_blocks_are_told_in_a_sentence_and_done_by_the_next_run(here, tmp
         run_blocks("s", Touch(files, bad=(2, 7)), GRID, here, ledger=ledger)
     ledger.close()
     again = Ledger(tmp_path / "j", {"a": 1})
-    events = []
-    run_blocks("s", Touch(files), GRID, here, ledger=again, on_block=events.append)
+    events, told = [], []
+    progress = Progress(lambda done, total, _: told.append((done, total)))
+    run_blocks(
+        "s", Touch(files), GRID, here, ledger=again, on_block=events.append, progress=progress
+    )
     again.close()
+    assert told == [(10, 12), (11, 12), (12, 12)]
     assert {e.index for e in events if e.state == "kept"} == set(range(12)) - {2, 7}
     assert all(p.read_text() == "x" for p in files.iterdir())
 
@@ -96,6 +101,14 @@ def test_a_full_disk_stops_the_run(here, tmp_path):
     with pytest.raises(BlocksFailed, match=r"labels cannot be written, No space left"):
         run_blocks("s", Touch(tmp_path, full=(0,)), GRID, here)
     assert len(list(tmp_path.iterdir())) < 11
+
+
+def test_blocks_can_be_taken_as_they_come(here, tmp_path):
+    taken = each_block("s", Touch(tmp_path), GRID, here)
+    first, facts = next(taken)
+    assert facts == {"voxels": GRID.region(first).size, "more": []} or facts["empty"]
+    assert len(list(tmp_path.iterdir())) < 12
+    assert sorted([first, *(index for index, _ in taken)]) == list(range(12))
 
 
 def test_other_errors_are_not_hidden(here, tmp_path):
@@ -120,7 +133,9 @@ def test_cancel_keeps_what_is_finished(here, tmp_path):
     ledger.close()
     kept = Ledger(tmp_path / "j", {})
     assert 3 <= len(kept.done("s")) <= 6
-    assert {int(p.name) for p in files.iterdir()} == set(kept.done("s"))
+    assert {int(p.name) for p in files.iterdir()} >= set(kept.done("s"))
+    run_blocks("s", Touch(files), GRID, here, ledger=kept)
+    assert set(kept.done("s")) == {int(p.name) for p in files.iterdir()} == set(range(12))
     kept.close()
 
 

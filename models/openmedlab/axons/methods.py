@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from openmedlab.axons.statistics import ArrayLike, VolumeStatistics, measure
+from openmedlab.axons.statistics import ArrayLike, Each, VolumeStatistics, each_here, measure
 from openmedlab.core.contracts import Segmenter
 from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
@@ -43,8 +43,20 @@ class AxonSegmenter(Segmenter, Protocol):
         ...
 
 
-Measure = Callable[[ArrayLike, Progress | None, CancelToken | None], VolumeStatistics]
 Make = Callable[[VolumeStatistics, Path | None], AxonSegmenter]
+
+
+class Measure(Protocol):
+    """Measures what a method has to know of a volume; the same whoever looks at its boxes."""
+
+    def __call__(
+        self,
+        array: ArrayLike,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+        *,
+        each: Each = each_here,
+    ) -> VolumeStatistics: ...
 
 
 @dataclass(frozen=True)
@@ -89,11 +101,15 @@ def _ridge(statistics: VolumeStatistics, weights: Path | None) -> AxonSegmenter:
 
 
 def _measure_ridge(
-    array: ArrayLike, progress: Progress | None = None, cancel: CancelToken | None = None
+    array: ArrayLike,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    *,
+    each: Each = each_here,
 ) -> VolumeStatistics:
     from openmedlab.axons.ridge import measure_ridge
 
-    return measure_ridge(array, progress, cancel)
+    return measure_ridge(array, progress, cancel, each=each)
 
 
 def _small(statistics: VolumeStatistics, weights: Path | None) -> AxonSegmenter:

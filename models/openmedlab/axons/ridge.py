@@ -7,16 +7,25 @@ Hessian norm and a percentile of the response) is measured once per volume.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from openmedlab.axons.statistics import ArrayLike, VolumeStatistics, measure, sample_boxes
+from openmedlab.axons.statistics import (
+    ArrayLike,
+    Each,
+    VolumeStatistics,
+    each_here,
+    measure,
+    sample,
+)
+from openmedlab.blocks.grid import BlockGrid
 from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.core.region import Region
 
 SIGMAS = (1.0, 2.0)
 PERCENT = 99.2
@@ -73,7 +82,11 @@ class RidgeSegmenter:
 
 
 def measure_ridge(
-    array: ArrayLike, progress: Progress | None = None, cancel: CancelToken | None = None
+    array: ArrayLike,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    *,
+    each: Each = each_here,
 ) -> VolumeStatistics:
     """Measure a volume (z, y, x) for the ridge filter: grey values and responses.
 
@@ -87,35 +100,36 @@ def measure_ridge(
     Cancelled
         ``cancel`` was raised between two boxes.
     """
-    progress, cancel = progress or Progress(), cancel or CancelToken()
-    statistics = measure(array, progress, cancel)
-    count = len(_boxes(array.shape))
-
-    def told(first: int) -> Iterator[tuple[Floats, tuple[slice, ...]]]:
-        for done, box in enumerate(_boxes(array.shape)):
-            cancel.check()
-            yield _read(array, box)
-            progress.report(first + done + 1, 2 * count, "Measuring ridges")
-
-    norms = [float(_norm(image)[inner].max()) for image, inner in told(0)]
+    told: Any = {"progress": progress, "cancel": cancel}
+    statistics = measure(array, each=each, **told)
+    grid, boxes = _sampled(array.shape)
+    norms = each("Measuring edges", _largest_norm, array, grid, boxes, **told)
     gamma = max(norms) / 2 or 1.0
-    responses = [_response(image, gamma)[inner].ravel() for image, inner in told(count)]
-    level = float(np.percentile(np.concatenate(responses), PERCENT))
+    found = each("Measuring ridges", partial(_responses, gamma), array, grid, boxes, **told)
+    level = float(np.percentile(np.concatenate(list(found)), PERCENT))
     return replace(statistics, responses=(gamma, max(level, 1e-30)))
 
 
-def _boxes(shape: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
+def _sampled(shape: tuple[int, ...]) -> tuple[BlockGrid, list[int]]:
     if np.prod(shape) <= WHOLE:
-        return sample_boxes(shape, WHOLE, max(shape))
-    return sample_boxes(shape, SAMPLE, SAMPLE_SIDE)
+        return sample(shape, WHOLE, max(shape))
+    return sample(shape, SAMPLE, SAMPLE_SIDE)
 
 
-def _read(array: ArrayLike, box: tuple[slice, ...]) -> tuple[Floats, tuple[slice, ...]]:
+def _largest_norm(array: ArrayLike, box: Region) -> float:
+    image, inner = _read(array, box)
+    return float(_norm(image)[inner.slices].max())
+
+
+def _responses(gamma: float, array: ArrayLike, box: Region) -> Floats:
+    image, inner = _read(array, box)
+    return _response(image, gamma)[inner.slices].ravel()
+
+
+def _read(array: ArrayLike, box: Region) -> tuple[Floats, Region]:
     """Return roots of the grey values around a box, and where in them the box lies."""
-    spans = [s.indices(n)[:2] for s, n in zip(box, array.shape, strict=True)]
-    wide = tuple(slice(max(0, a - SAMPLE_HALO), b + SAMPLE_HALO) for a, b in spans)
-    inner = tuple(slice(a - s.start, b - s.start) for (a, b), s in zip(spans, wide, strict=True))
-    return _root(np.asarray(array[wide])), inner
+    wide = box.padded((SAMPLE_HALO,) * 3).clipped(array.shape)
+    return _root(np.asarray(array[wide.slices])), box.relative_to(wide)
 
 
 def _root(raw: npt.NDArray[Any]) -> Floats:

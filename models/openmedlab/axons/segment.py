@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from openmedlab.axons.methods import AxonSegmenter, SegmenterChoice, default_method, method
-from openmedlab.axons.stages import LabelStage, SegmentStage, finish_levels
+from openmedlab.axons.stages import EachByCrew, LabelStage, SegmentStage, finish_levels
 from openmedlab.axons.statistics import VolumeStatistics
 from openmedlab.blocks import (
     BlockGrid,
@@ -199,7 +199,7 @@ def segment_volume(
     elif (kept := _finished(run)) is not None:
         return kept
     with progress.stage("prepare"):
-        statistics = _statistics(run, volume, progress, cancel)
+        statistics = _statistics(run, volume, crew, progress, cancel)
         segmenter = run.choice().make(statistics, run.weights)
         block = fitted_block(run.block, segmenter.alignment)
         work = _Work.prepare(replace(run, block=block), volume, block, statistics)
@@ -219,13 +219,14 @@ def fitted_block(block: Index3, alignment: Index3) -> Index3:
 
 
 def _statistics(
-    run: AxonRun, volume: Volume, progress: Progress, cancel: CancelToken
+    run: AxonRun, volume: Volume, crew: Crew, progress: Progress, cancel: CancelToken
 ) -> VolumeStatistics:
     """Return the volume's statistics, those of an unfinished run where there is one."""
     plan = read_plan(run.folder / "journal.jsonl")
     if plan is not None:
         return VolumeStatistics.from_json(plan["statistics"])
-    return run.choice().measure(volume.array, progress, cancel)
+    each = EachByCrew(run.source, crew)
+    return run.choice().measure(volume.array, progress, cancel, each=each)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from openmedlab.axons.methods import AxonSegmenter
+from openmedlab.axons.statistics import ArrayLike, Look, T
 from openmedlab.blocks import (
     BlockGrid,
     Crew,
     ImageSource,
     Multilevel,
+    each_block,
     run_blocks,
     write_whole,
 )
@@ -31,6 +34,40 @@ def finish_levels(levels: list[Level], target: Multilevel, crew: Crew, **told: A
         if not level.near:
             grid = BlockGrid(level.geometry.shape, level.unit)
             run_blocks(f"pyramid {number}", ReduceStage(target, number), grid, crew, **told)
+
+
+@dataclass(frozen=True)
+class EachByCrew:
+    """`statistics.Each` by workers, who open the image themselves."""
+
+    source: ImageSource
+    crew: Crew
+
+    def __call__(
+        self,
+        text: str,
+        look: Look[T],
+        array: ArrayLike,
+        grid: BlockGrid,
+        boxes: Sequence[int],
+        **told: Any,
+    ) -> Iterator[T]:
+        """Yield what was seen in each box, as they come."""
+        stage = LookStage(self.source, look)
+        for _, facts in each_block(text, stage, grid, self.crew, blocks=boxes, **told):
+            yield facts["seen"]
+
+
+@dataclass(frozen=True)
+class LookStage:
+    """Stage: what is to be seen in one box of the image."""
+
+    source: ImageSource
+    look: Look[Any]
+
+    def __call__(self, index: int, region: Region) -> Facts:
+        """Look."""
+        return {"seen": self.look(self.source.open().array, region)}
 
 
 @dataclass(frozen=True)

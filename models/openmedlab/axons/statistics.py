@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from openmedlab.blocks.grid import BlockGrid
 from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.core.region import Region, _index3
 
 PERCENTS = (0.1, 0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9)
 BOX = 128
 WHOLE = 2**30
+
+T = TypeVar("T")
 
 
 class ArrayLike(Protocol):
@@ -69,17 +72,58 @@ class VolumeStatistics:
         return cls(**plain)
 
 
+Look = Callable[[ArrayLike, Region], T]
+
+
+class Each(Protocol):
+    """Looks at boxes of a volume, here (`each_here`) or by workers (`stages.EachByCrew`)."""
+
+    def __call__(
+        self,
+        text: str,
+        look: Look[T],
+        array: ArrayLike,
+        grid: BlockGrid,
+        boxes: Sequence[int],
+        *,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[T]:
+        """Yield ``look(array, region)`` of the grid's ``boxes``, in any order."""
+        ...
+
+
+def each_here(
+    text: str,
+    look: Look[T],
+    array: ArrayLike,
+    grid: BlockGrid,
+    boxes: Sequence[int],
+    *,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Iterator[T]:
+    """Look at one box after the other in this process."""
+    progress, cancel = progress or Progress(), cancel or CancelToken()
+    for done, index in enumerate(boxes):
+        cancel.check()
+        yield look(array, grid.region(index))
+        progress.report(done + 1, len(boxes), text)
+
+
 def measure(
     array: ArrayLike,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
+    *,
+    each: Each = each_here,
     whole: int = WHOLE,
 ) -> VolumeStatistics:
     """Return the statistics of a volume (z, y, x) of any size.
 
     Up to ``whole`` voxels everything is read; of larger volumes an evenly spread share of
     the boxes of 128 voxels a side, so that about ``whole`` voxels are read. Neither depends
-    on how the volume is stored or cut into blocks.
+    on how the volume is stored or cut into blocks, nor on who measures.
 
     Raises
     ------
@@ -88,31 +132,18 @@ def measure(
     Cancelled
         ``cancel`` was raised between two boxes.
     """
-    progress, cancel = progress or Progress(), cancel or CancelToken()
     if len(array.shape) != 3 or not np.prod(array.shape):
         raise InputError(f"A volume (z, y, x) is needed, not an array of shape {array.shape}.")
-    boxes = sample_boxes(array.shape, whole)
-
-    def read() -> Iterator[npt.NDArray[Any]]:
-        for done, box in enumerate(boxes):
-            cancel.check()
-            yield np.asarray(array[box])
-            progress.report(done + 1, len(boxes), "Measuring grey values")
-
-    return measure_blocks(read())
+    grid, boxes = sample(array.shape, whole, BOX)
+    told: Any = {"progress": progress, "cancel": cancel}
+    return _summed(each("Measuring grey values", _counted, array, grid, boxes, **told))
 
 
-def sample_boxes(
-    shape: tuple[int, ...], whole: int, side: int = BOX
-) -> list[tuple[slice, slice, slice]]:
+def sample(shape: Sequence[int], whole: int, side: int) -> tuple[BlockGrid, list[int]]:
     """Return boxes of ``side`` voxels that hold about ``whole`` voxels: all, or an even share."""
-    starts = list(product(*(range(0, n, side) for n in shape)))
-    wanted = max(1, round(len(starts) * min(1.0, whole / float(np.prod(shape)))))
-    chosen = np.unique(np.linspace(0, len(starts) - 1, wanted).round().astype(int))
-    return [
-        (slice(z, z + side), slice(y, y + side), slice(x, x + side))
-        for z, y, x in (starts[k] for k in chosen)
-    ]
+    grid = BlockGrid(_index3(shape), (side, side, side))
+    wanted = max(1, round(len(grid) * min(1.0, whole / float(np.prod(shape)))))
+    return grid, np.unique(np.linspace(0, len(grid) - 1, wanted).round().astype(int)).tolist()
 
 
 def measure_blocks(blocks: Iterable[npt.NDArray[Any]]) -> VolumeStatistics:
@@ -120,14 +151,38 @@ def measure_blocks(blocks: Iterable[npt.NDArray[Any]]) -> VolumeStatistics:
 
     8- and 16-bit integers are counted exactly; other numbers in steps of 1/4096 of their size.
     """
-    counts: npt.NDArray[np.int64] | None = None
-    values: npt.NDArray[np.float64]
-    for block in blocks:
-        if counts is None:
-            values = _bins(block.dtype)
+    return _summed(_Counts.of(block) for block in blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Counts:
+    """The histogram of one block: its bins in use, and how many voxels each has."""
+
+    dtype: np.dtype[Any]
+    bins: npt.NDArray[np.intp]
+    counts: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, block: npt.NDArray[Any]) -> Self:
+        if block.dtype.kind not in "uif":
+            raise InputError(f"A volume of grey values is needed, not of {block.dtype}.")
+        counts = np.bincount(_keys(block).ravel())
+        used = np.flatnonzero(counts)
+        return cls(block.dtype, used, counts[used])
+
+
+def _counted(array: ArrayLike, region: Region) -> _Counts:
+    return _Counts.of(np.asarray(array[region.slices]))
+
+
+def _summed(parts: Iterable[_Counts]) -> VolumeStatistics:
+    values, counts = np.zeros(0), np.zeros(0, np.int64)
+    for part in parts:
+        if not counts.size:
+            values = _bins(part.dtype)
             counts = np.zeros(values.size, np.int64)
-        counts += np.bincount(_keys(block).ravel(), minlength=counts.size)
-    if counts is None or not counts.sum():
+        counts[part.bins] += part.counts
+    if not counts.any():
         raise InputError("The volume holds no voxels to measure.")
     return _from_histogram(values, counts)
 
@@ -156,8 +211,6 @@ def _bins(dtype: np.dtype[Any]) -> npt.NDArray[np.float64]:
     if dtype.kind in "ui" and dtype.itemsize <= 2:
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         return np.arange(low, high + 1, dtype=np.float64)
-    if dtype.kind not in "uif":
-        raise InputError(f"A volume of grey values is needed, not of {dtype}.")
     ordered = np.arange(2**21, dtype=np.uint32) << np.uint32(11)
     negative = ordered < np.uint32(2**31)
     bits = np.where(negative, ~ordered & np.uint32(0xFFFFF800), ordered ^ np.uint32(2**31))

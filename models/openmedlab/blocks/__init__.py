@@ -6,7 +6,7 @@ whole chunks and whole shards of its own, so that no two tasks ever touch the sa
 """
 
 from openmedlab.blocks.crew import Crew, crew
-from openmedlab.blocks.engine import BlockEvent, BlockState, OnBlock, run_blocks
+from openmedlab.blocks.engine import BlockEvent, BlockState, OnBlock, each_block, run_blocks
 from openmedlab.blocks.grid import BlockGrid
 from openmedlab.blocks.ledger import Ledger
 from openmedlab.blocks.levels import Level, plan_levels
@@ -24,6 +24,7 @@ __all__ = [
     "Multilevel",
     "OnBlock",
     "crew",
+    "each_block",
     "plan_levels",
     "read_padded",
     "run_blocks",

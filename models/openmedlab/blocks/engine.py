@@ -1,4 +1,4 @@
-"""`run_blocks`: one stage over all blocks, a bounded window of them at a time."""
+"""`each_block`: one stage over all blocks, a bounded window of them at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import lru_cache
 from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from openmedlab.blocks.crew import Crew
 from openmedlab.blocks.grid import BlockGrid
@@ -58,7 +58,25 @@ class BlockEvent:
 OnBlock = Callable[[BlockEvent], None]
 
 
+class BlockOptions(TypedDict, total=False):
+    """The further parameters of `each_block`."""
+
+    ledger: Ledger | None
+    blocks: Sequence[int] | None
+    arguments: Callable[[int], tuple[Any, ...]]
+    progress: Progress | None
+    cancel: CancelToken | None
+    on_block: OnBlock
+
+
 def run_blocks(
+    stage: str, function: Stage, grid: BlockGrid, crew: Crew, **options: Unpack[BlockOptions]
+) -> dict[int, Facts]:
+    """Return what `each_block` yields, by block, once all are done."""
+    return dict(each_block(stage, function, grid, crew, **options))
+
+
+def each_block(
     stage: str,
     function: Stage,
     grid: BlockGrid,
@@ -70,13 +88,13 @@ def run_blocks(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
     on_block: OnBlock = lambda _: None,
-) -> dict[int, Facts]:
+) -> Iterator[tuple[int, Facts]]:
     """Call ``function(index, region, *arguments(index))`` once for every block.
 
     Parameters
     ----------
     stage
-        Its word in the ledger and in events.
+        Its word in the ledger, in events and in the progress.
     function
         Picklable; writes what it makes and returns small plain values. Loaded once in every
         worker. ``{"empty": True}`` means that nothing had to be done.
@@ -88,10 +106,10 @@ def run_blocks(
         Called on this thread with every `BlockEvent`: ``kept`` ones first, then
         ``queued`` and one of ``done``, ``empty``, ``failed`` for each block.
 
-    Returns
-    -------
-    dict
-        What the function returned, by block, earlier runs included.
+    Yields
+    ------
+    int, dict
+        A block and what the function returned: those of earlier runs, then each as it comes.
 
     Raises
     ------
@@ -101,43 +119,42 @@ def run_blocks(
         After ``cancel``; what was finished is kept.
     """
     progress, cancel = progress or Progress(), cancel or CancelToken()
-    results = ledger.done(stage) if ledger else {}
+    known = ledger.done(stage) if ledger else {}
     wanted = range(len(grid)) if blocks is None else blocks
-    for index in wanted:
-        if index in results:
-            on_block(BlockEvent(stage, index, grid.region(index), "kept", results[index]))
-    todo = [index for index in wanted if index not in results]
+    kept = [index for index in wanted if index in known]
+    for index in kept:
+        on_block(BlockEvent(stage, index, grid.region(index), "kept", known[index]))
+        yield index, known[index]
     window = _Window(crew, function, grid, arguments)
-    kept, failures = len(wanted) - len(todo), dict[int, str]()
-    progress.report(kept, len(wanted), stage)
-    for index, state, facts in window.run(todo, cancel):
-        if state == "queued":
-            on_block(BlockEvent(stage, index, grid.region(index), state))
-            continue
+    done, failures = len(kept), dict[int, str]()
+    progress.report(done, len(wanted), stage)
+    for index, state, facts in window.run([k for k in wanted if k not in known], cancel):
         if state == "failed":
             failures[index] = facts["reason"]
             if facts.get("stop") or len(failures) >= MOST_FAILURES:
                 window.stop()
-        else:
-            results[index] = facts
+        elif state != "queued":
+            done += 1
             if ledger:
                 ledger.finish(stage, index, facts)
         on_block(BlockEvent(stage, index, grid.region(index), state, facts))
-        progress.report(kept + len(results) + len(failures), len(wanted), stage)
+        if state != "queued":
+            progress.report(done + len(failures), len(wanted), stage)
+        if state in ("done", "empty"):
+            yield index, facts
     if failures:
-        raise BlocksFailed(_sentence(failures, len(results), len(wanted), ledger is not None))
+        raise BlocksFailed(_sentence(failures, done, len(wanted), ledger is not None))
     cancel.check()
-    return results
 
 
 def _sentence(failures: dict[int, str], done: int, total: int, resumable: bool) -> str:
     first = min(failures)
     count = f"{len(failures)} blocks" if len(failures) > 1 else f"Block {first}"
     which = f"; the first, block {first}:" if len(failures) > 1 else ":"
-    again = "repeat the command to go on from there" if resumable else "repeat the command"
+    kept = " and kept; repeat the command to go on from there"
     return (
         f"{count} could not be done{which} {failures[first].rstrip('.')}. "
-        f"{done} of {total} blocks are finished and kept; {again}."
+        f"{done} of {total} blocks are finished{kept if resumable else '; repeat the command'}."
     )
 
 
@@ -203,7 +220,10 @@ class _Window:
 
 
 def _drop_unstarted(client: Any, running: dict[Any, int]) -> None:
-    """Cancel what no worker has begun; what has begun is finished and kept."""
+    """Cancel what no worker has begun; what has begun is finished and kept.
+
+    A block that begins in this very moment may be lost, and is done again by the next run.
+    """
     begun = {key for keys in client.processing().values() for key in keys}
     client.cancel([f for f in running if f.key not in begun])
 
