@@ -75,10 +75,10 @@ class AxonSmall(nn.Module):
 
 
 def to_depth(x: Tensor) -> Tensor:
-    """Turn every 2x2x2 block of (B, 1, z, y, x) into eight channels."""
-    b, _, z, y, x_ = x.shape
-    blocks = x.reshape(b, z // 2, 2, y // 2, 2, x_ // 2, 2)
-    return blocks.permute(0, 2, 4, 6, 1, 3, 5).reshape(b, 8, z // 2, y // 2, x_ // 2)
+    """Turn every 2x2x2 block of (B, C, z, y, x) into eight channels."""
+    b, c, z, y, x_ = x.shape
+    blocks = x.reshape(b, c, z // 2, 2, y // 2, 2, x_ // 2, 2)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, z // 2, y // 2, x_ // 2)
 
 
 def to_space(x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""openmedlab-click: the bundled network that turns clicks into masks."""
