@@ -31,7 +31,7 @@ def manifest(
     """Return the record of a run: versions, image, method, prompts by object, parameters, times."""
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
+        "versions": versions(),
         "image": {
             "name": volume.name,
             "source": str(volume.source or ""),
@@ -77,7 +77,8 @@ def made_for(output: Path, parameters: Mapping[str, Any]) -> bool:
         return False
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that results depend on."""
     found = {"python": platform.python_version(), "platform": sys.platform}
     for name in PACKAGES:
         try:

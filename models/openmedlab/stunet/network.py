@@ -145,15 +145,17 @@ class StuNetwork(nn.Module):
         return [head(feature) for head, feature in pairs][::-1]
 
 
-def build_network(size: str) -> StuNetwork:
-    """Return the released network: one channel, 105 outputs.
+def build_network(size: str, classes: int = OUTPUTS) -> StuNetwork:
+    """Return the released network: one channel, 105 outputs unless told otherwise.
 
     Parameters
     ----------
     size
         ``"small"``, ``"base"``, ``"large"`` or ``"huge"``.
+    classes
+        Outputs with the background.
     """
-    return StuNetwork(SIZES[size])
+    return StuNetwork(SIZES[size], outputs=classes)
 
 
 def five_strides(strides: Sequence[Sequence[int]]) -> list[Factors]:

@@ -1,1 +1,1 @@
-"""Training: the loop, and fine-tuning on users' own labelled volumes."""
+"""The training loop, and fine-tuning of networks on users' labelled volumes."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from openmedlab.core.errors import InputError
+from openmedlab.core.errors import Cancelled, InputError
 from openmedlab.core.progress import CancelToken, Progress
 
 
@@ -104,6 +104,7 @@ class Loop:
         self.history = History()
         self._task, self._purpose = task, purpose
         self._learned = [p for p in network.parameters() if p.requires_grad]
+        self._device = str(self._learned[0].device)
         self._optimizer = torch.optim.AdamW(
             self._learned, schedule.rate, weight_decay=schedule.decay
         )
@@ -123,14 +124,15 @@ class Loop:
         if self.history.step == 0:
             self._judge()
         while not self.finished:
-            if cancel.cancelled:
+            if summed(torch.tensor(float(cancel.cancelled)), self._device) > 0:
                 self.save()
-            cancel.check()
-            self._losses.append(self._step())
+                raise Cancelled
+            loss = self._step()
+            self._losses.append(loss)
             if self.history.step % self.schedule.check == 0 or self.finished:
                 self._judge()
                 self.save()
-            text = f"loss {self._losses[-1] if self._losses else 0:.3f}"
+            text = f"loss {loss:.3f}"
             if math.isfinite(self.history.best):
                 text += f", best on validation {self.history.best:.3f}"
             progress.report(self.history.step, self.schedule.steps, text)
@@ -155,7 +157,7 @@ class Loop:
         self._optimizer.step()
         self.history.step += 1
         self._average()
-        return float(loss.detach())
+        return float(summed(loss.detach(), self._device)) / world()
 
     def _average(self) -> None:
         share = min(self.schedule.average, 1 - 1 / (1 + self.history.step))
@@ -211,7 +213,7 @@ class Loop:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return
-        state = torch.load(path, map_location=self._learned[0].device, weights_only=True)
+        state = torch.load(path, map_location=self._device, weights_only=True)
         if state["settings"] != self._settings():
             raise InputError(
                 f"{path} belongs to a training with other settings; choose another folder or "
@@ -245,6 +247,21 @@ def rank() -> int:
 def world() -> int:
     """Return how many processes train together."""
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def summed(value: Tensor, device: str) -> Tensor:
+    """Return the sum of a value over the processes that train together; ``device`` is theirs."""
+    if world() == 1:
+        return value
+    total = value.detach().clone().to(device)
+    torch.distributed.all_reduce(total)
+    return total.to(value.device)
+
+
+def barrier() -> None:
+    """Wait until all processes that train together are here."""
+    if world() > 1:
+        torch.distributed.barrier()
 
 
 def average_gradients(parameters: list[nn.Parameter]) -> None:

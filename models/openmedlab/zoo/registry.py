@@ -99,13 +99,15 @@ def network_of(name: str) -> Network:
     return entry
 
 
-def build_network(name: str) -> torch.nn.Module:
+def build_network(name: str, classes: int | None = None) -> torch.nn.Module:
     """Return the network of that name or model card, uninitialised by any checkpoint.
 
     Parameters
     ----------
     name
         ``"sam-med3d"``, ``"sam-med2d"``, ``"sam-vit-b"``, ... or a model card's name.
+    classes
+        Outputs with the background, where not those of the published weights.
 
     Raises
     ------
@@ -115,7 +117,8 @@ def build_network(name: str) -> torch.nn.Module:
         PyTorch is not installed.
     """
     entry = network_of(name)
-    network: torch.nn.Module = load_object(entry.build)(**entry.arguments)
+    own = {} if classes is None else {"classes": classes}
+    network: torch.nn.Module = load_object(entry.build)(**{**entry.arguments, **own})
     return network
 
 
