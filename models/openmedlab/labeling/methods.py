@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from openmedlab.core import InputError, Label, Labeler
+from openmedlab.zoo.card import cards
 from openmedlab.zoo.methods import State, default_device, model_state, trained
 from openmedlab.zoo.registry import load_object
 from openmedlab.zoo.store import WeightsStore
+from openmedlab.zoo.tuned import class_names, tuned
 
 BUILTIN = "builtin-tissues"
 
@@ -22,7 +24,7 @@ class LabelerChoice:
     Attributes
     ----------
     name
-        A key of `LABELERS`.
+        A key of `LABELERS`, or the model card of a fine-tuned network.
     weights
         Checkpoint to use instead of the stored one.
     device
@@ -46,17 +48,19 @@ class LabelerChoice:
         WeightsError
             The weights are not here or do not fit, or PyTorch is not installed.
         """
-        self.check()
-        return LABELERS[self.name](self)
+        return self.check()(self)
 
-    def check(self) -> None:
-        """Raise `InputError` for an unknown name or weights that have no use."""
-        if self.name not in LABELERS:
+    def check(self) -> Callable[[LabelerChoice], Labeler]:
+        """Return what makes it; raise `InputError` for an unknown name or weights of no use."""
+        card = cards().get(self.name)
+        make = LABELERS.get(self.name) or TUNED.get(card.network if card else "")
+        if make is None:
             raise InputError(
                 f"There is no labelling model {self.name!r}; choose from {', '.join(LABELERS)}."
             )
         if self.name == BUILTIN and self.weights is not None:
             raise InputError(f"{BUILTIN} has no weights; leave them out or choose another model.")
+        return make
 
 
 def _tissues(choice: LabelerChoice) -> Labeler:
@@ -70,7 +74,27 @@ def _stunet(choice: LabelerChoice) -> Labeler:
     plans = WeightsStore().plans(choice.name, choice.weights)
     plan = load_object("openmedlab.stunet.plan:Plan").from_nnunet(plans) if plans else None
     made: Labeler = load_object("openmedlab.stunet.labeler:StuNet")(
-        network, device=device, version=version, plan=plan, fast=choice.fast
+        network,
+        device=device,
+        version=version,
+        plan=plan,
+        fast=choice.fast,
+        names=class_names(WeightsStore().require(choice.name, choice.weights)),
+    )
+    return made
+
+
+def _pctnet(choice: LabelerChoice) -> Labeler:
+    found = tuned(WeightsStore().require(choice.name, choice.weights))
+    if not found:
+        raise InputError(
+            f"{choice.name} is a start for fine-tuning and labels nothing by itself; fine-tune it "
+            "(openmedlab finetune) and give the new weights."
+        )
+    network, version = trained(choice.name, choice.weights)
+    frame = load_object("openmedlab.misfm.frame:Frame")(tuple(found["frame"]["spacing"]))
+    made: Labeler = load_object("openmedlab.misfm.labeler:PctNetLabeler")(
+        network, found["classes"], frame, choice.device or default_device(), version
     )
     return made
 
@@ -82,6 +106,12 @@ LABELERS: dict[str, Callable[[LabelerChoice], Labeler]] = {
     "stu-net-l": _stunet,
     "stu-net-h": _stunet,
 }
+
+TUNED: dict[str, Callable[[LabelerChoice], Labeler]] = {
+    **{name: _stunet for name in LABELERS if name != BUILTIN},
+    "pct-net-volf": _pctnet,
+}
+"""What makes a labeler of a fine-tuned network, by the network's name."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +149,9 @@ def offered_labelers() -> dict[str, OfferedLabeler]:
     offered = {BUILTIN: OfferedLabeler(BUILTIN, title, "ready", detail, tissues)}
     released = tuple(s.label for s in structures().values())
     for info in WeightsStore().list_models():
-        name = info.card.name
-        if name in LABELERS:
-            offered[name] = OfferedLabeler(name, info.card.title, *model_state(info), released)
+        card = info.card
+        own = tuple(Label(name) for name in card.classes)
+        if card.name in LABELERS or (card.task == "labels" and card.network in TUNED):
+            labels = own or released
+            offered[card.name] = OfferedLabeler(card.name, card.title, *model_state(info), labels)
     return offered

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -42,6 +42,8 @@ class StuNet:
         Look at every tile, also at those of plain air, exactly as the reference does.
     openvino
         Run on the CPU through OpenVINO; by default where it is installed.
+    names
+        Of a fine-tuned network's classes after the background.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class StuNet:
         mirror: bool = False,
         whole: bool = False,
         openvino: bool | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self._device = torch.device(device)
         if openvino is None:
@@ -66,6 +69,7 @@ class StuNet:
         if five_strides(plan.strides) != network.strides:
             raise InputError("These plans are for a network of other strides than the weights.")
         self.plan = plan.at(COARSE) if fast else plan
+        self._names = tuple(names)
         self.fast = fast
         self._mirror = mirror
         self.whole = whole
@@ -115,6 +119,9 @@ class StuNet:
 
     @property
     def _labels(self) -> Mapping[int, Label]:
+        if self._names:
+            known = {s.name: s.label for s in structures().values()}
+            return {n: known.get(name, Label(name)) for n, name in enumerate(self._names, 1)}
         if self._predictor.classes == len(structures()) + 1:
             return {number: s.label for number, s in structures().items()}
         return {n: Label(f"class_{n}") for n in range(1, self._predictor.classes)}

@@ -56,7 +56,7 @@ def model_card(plan: Plan, family: Family) -> dict[str, Any]:
         "network": base.network,
         "classes": list(family.names) if family.task == "labels" else [],
         "notes": f"{base.name} fine-tuned on {volumes} volumes of a user: {learned}.",
-        "files": [{"name": "weights.safetensors"}],
+        "files": [{"name": f"{plan.name}.safetensors"}],
     }
 
 

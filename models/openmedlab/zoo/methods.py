@@ -14,7 +14,7 @@ from openmedlab.zoo.checkpoint import read_checkpoint
 from openmedlab.zoo.recognise import require_fit
 from openmedlab.zoo.registry import build_network, load_object, network_of, shapes
 from openmedlab.zoo.store import ModelInfo, WeightsStore, told_size
-from openmedlab.zoo.tuned import class_names
+from openmedlab.zoo.tuned import outputs
 
 if TYPE_CHECKING:
     import torch
@@ -87,8 +87,7 @@ def trained(name: str, weights: Path | None = None) -> tuple[torch.nn.Module, st
     """
     store = WeightsStore()
     path = store.require(name, weights)
-    names = class_names(path)
-    network = build_network(name, len(names) + 1 if names else None)
+    network = build_network(name, outputs(path))
     tensors = read_checkpoint(path)
     require_fit(tensors, cards()[name], shapes(network), path.name)
     network.load_state_dict(tensors)

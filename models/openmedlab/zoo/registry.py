@@ -137,12 +137,12 @@ def load_object(reference: str) -> Any:
 
 
 @cache
-def signature(network: str) -> Signature:
+def signature(network: str, classes: int | None = None) -> Signature:
     """Return names and shapes of the network's state dict, without allocating its tensors."""
     import torch
 
     with torch.device("meta"):
-        return shapes(build_network(network))
+        return shapes(build_network(network, classes))
 
 
 def shapes(network: torch.nn.Module) -> Signature:

@@ -21,6 +21,7 @@ from openmedlab.zoo.plans import read_plans
 from openmedlab.zoo.recognise import recognise, require_fit
 from openmedlab.zoo.records import Records, Stored, changing, read_records
 from openmedlab.zoo.registry import signature
+from openmedlab.zoo.tuned import forget_card, install_card, outputs, tuned
 
 weights_changed = SignalInstance((str,), name="weights_changed")
 """Emitted with a model's name when its weights came or went, on the thread that did it."""
@@ -141,9 +142,9 @@ class WeightsStore:
         ----------
         file
             Any checkpoint `read_checkpoint` reads; ``file`` + ``.pkl`` beside it is taken
-            for nnU-Net's plans.
+            for nnU-Net's plans. Fine-tuned weights become a model of their own.
         name
-            Which model it is, where several share one network.
+            Which model it is, where several share one network; what to call a fine-tuned one.
 
         Raises
         ------
@@ -154,11 +155,12 @@ class WeightsStore:
         """
         found = digests(_existing(file), cancel)
         tensors = read_checkpoint(file)
+        name = install_card(file, name) or name
         if name is None:
             card = recognise(tensors, file, found)
         else:
             card = self._card(name)
-            require_fit(tensors, card, signature(card.network), file.name)
+            require_fit(tensors, card, signature(card.network, outputs(file)), file.name)
         self._keep(card, tensors, file, found)
         weights_changed.emit(card.name)
         return self.info(card.name)
@@ -180,7 +182,8 @@ class WeightsStore:
             )
         if info.stored is None:
             self._check_digest(info.card, info.card.files[0], found)
-        require_fit(read_checkpoint(path), info.card, signature(info.card.network), path.name)
+        expected = signature(info.card.network, outputs(path))
+        require_fit(read_checkpoint(path), info.card, expected, path.name)
         return info
 
     def remove(self, name: str) -> int:
@@ -203,6 +206,7 @@ class WeightsStore:
                 place.unlink()
         with changing(self._records) as records:
             records.weights.pop(name, None)
+        forget_card(name)
         weights_changed.emit(name)
         return freed
 
@@ -343,6 +347,9 @@ class WeightsStore:
         metadata = {"model": card.name, "source": source.name, "source_sha256": found["sha256"]}
         if (plans := _plans_beside(source)).is_file():
             metadata["plans"] = json.dumps(read_plans(plans))
+        if tuned(source):
+            kept = read_metadata(source)
+            metadata |= {key: kept[key] for key in ("plans", "tuned") if key in kept}
         self.folder.mkdir(parents=True, exist_ok=True)
         needed = sum(tensor.nbytes for tensor in tensors.values())
         require_room(self.folder, needed, f"Storing {card.title}")

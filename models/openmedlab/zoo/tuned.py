@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from openmedlab.core.errors import InputError
+from openmedlab.engine.home import home
+from openmedlab.zoo.card import cards
 from openmedlab.zoo.checkpoint import read_metadata
+from openmedlab.zoo.files import writing
 
 
 def tuned(path: Path) -> dict[str, Any]:
@@ -34,3 +38,49 @@ def tuned(path: Path) -> dict[str, Any]:
 def class_names(path: Path) -> tuple[str, ...]:
     """Return the class names that came with fine-tuned weights; none for published ones."""
     return tuple(tuned(path).get("classes", ()))
+
+
+def outputs(path: Path) -> int | None:
+    """Return how many classes, the background among them, fine-tuned weights tell apart."""
+    names = class_names(path)
+    return len(names) + 1 if names else None
+
+
+def install_card(path: Path, name: str | None) -> str | None:
+    """Make the model of fine-tuned weights known by its card; return its name.
+
+    Parameters
+    ----------
+    path
+        A weights file; of published weights nothing is installed and None comes back.
+    name
+        What to call it instead.
+
+    Raises
+    ------
+    InputError
+        A published model has that name.
+    """
+    import tomli_w
+
+    fields: dict[str, Any] = tuned(path).get("card", {})
+    if not fields:
+        return None
+    called: str = name or fields["name"]
+    folder = home() / "cards"
+    if called in cards() and not (folder / f"{called}.toml").is_file():
+        raise InputError(
+            f"{called!r} is a published model; give the fine-tuned one a name of its own with "
+            "--name."
+        )
+    fields |= {"name": called, "files": [{"name": f"{called}.safetensors"}]}
+    with writing(folder / f"{called}.toml") as partial:
+        partial.write_text(tomli_w.dumps(fields), encoding="utf-8")
+    return called
+
+
+def forget_card(name: str) -> None:
+    """Forget a fine-tuned model; cards of models that can be had elsewhere stay."""
+    card = cards().get(name)
+    if card is not None and not (card.fetchable or card.files[0].page):
+        (home() / "cards" / f"{name}.toml").unlink(missing_ok=True)
