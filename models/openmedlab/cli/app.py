@@ -12,6 +12,7 @@ from openmedlab.cli import (
     demo,
     evaluate,
     files,
+    finetune,
     label,
     localize,
     models,
@@ -56,6 +57,7 @@ def options(
 app.command("demo")(demo.demo)
 app.command("segment")(segment.segment)
 app.command("label")(label.label)
+app.command("finetune")(finetune.finetune)
 app.command("serve")(serve.serve)
 app.command("view")(view.view)
 app.command("info")(files.info)
