@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from openmedlab.clicknet.network import ClickNet
 from openmedlab.clicknet.simulate import Exercise, Labelled, exercise
@@ -30,11 +32,11 @@ from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.tuning.loop import Loop, Schedule, best_weights, short_floats
 
 SCHEDULE = Schedule(
-    steps=4500, rate=2e-3, decay=1e-3, warm=200, average=0.998, check=250, patience=10**6
+    steps=2400, rate=2e-3, decay=1e-3, warm=100, average=0.995, check=200, patience=10**6
 )
 BATCH = 4
 SEED = 12
-VALIDATION = 60
+VALIDATION = 48
 HELD_OUT = 20
 SHARES = {"labels": 0.5, "regions": 0.12}
 CARD = {
@@ -77,18 +79,37 @@ def volume(path: Path, labels: str) -> Labelled:
         return Labelled(file["image"], file[labels], (z, y, x))
 
 
+class Openings(Dataset[list[Exercise]]):
+    """The windows of every update with their first prompt, made ahead by another process."""
+
+    def __init__(self, pool: Pool, first: int) -> None:
+        self._pool, self._first = pool, first
+
+    def __len__(self) -> int:
+        return SCHEDULE.steps - self._first
+
+    def __getitem__(self, index: int) -> list[Exercise]:
+        torch.set_num_threads(1)
+        random = np.random.default_rng((SEED, self._first + index))
+        return [self._pool.draw(random, False) for _ in range(BATCH)]
+
+
 class ClickTask:
     """Masks from simulated clicks: the loss of the last of a few rounds."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool, self._short = pool, short_floats("cpu")
         random = np.random.default_rng((SEED, 2**31))
-        self._opening = [pool.draw(random, True) for _ in range(VALIDATION)]
+        self._held_out = [pool.draw(random, True) for _ in range(VALIDATION)]
+        self._openings: Iterator[list[Exercise]] | None = None
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
         """Return the loss of one batch of windows, after none to three clicks."""
-        random = np.random.default_rng((SEED, step))
-        batch = [self._pool.draw(random, False) for _ in range(BATCH)]
+        if self._openings is None:
+            ahead = Openings(self._pool, step)
+            self._openings = iter(DataLoader(ahead, None, num_workers=1, prefetch_factor=8))
+        batch = next(self._openings)
+        random = np.random.default_rng((SEED + 1, step))
         rounds = int(random.choice(len(ROUNDS), p=ROUNDS))
         with torch.autocast("cpu", torch.bfloat16, enabled=self._short):
             logits = play(network, batch, rounds, random)
@@ -97,7 +118,7 @@ class ClickTask:
     def validate(self, network: nn.Module) -> float:
         """Return the mean loss after the first prompt and after one click."""
         losses = []
-        for number, opening in enumerate(self._opening):
+        for number, opening in enumerate(self._held_out):
             random, held = np.random.default_rng((SEED, number)), opening.copy()
             for _ in range(2):
                 with torch.autocast("cpu", torch.bfloat16, enabled=self._short):

@@ -11,14 +11,14 @@ LEAST_SPREAD = 0.01
 
 
 def channels(
-    image: Tensor, positive: Tensor, negative: Tensor, box: Tensor | None, previous: Tensor | None
+    image: Tensor, positive: Tensor, negative: Tensor, box: Tensor | None, proposal: Tensor | None
 ) -> Tensor:
     """Return the network's input (6, n, n, n).
 
     1. the image between its darkest and brightest parts, -1..1;
     2. how far every voxel lies above or below the grey value meant by the prompts, in units of
        that grey value's spread, compressed;
-    3. the previous mask, -1 outside and 1 inside, 0 without one;
+    3. the mask that the training-free method proposes, -1 outside and 1 inside, 0 without one;
     4. 5. positive and negative clicks, as bumps;
     6. the box: 1 inside.
 
@@ -30,7 +30,7 @@ def channels(
         Window coordinates (K, 3) of the clicked voxels, also those of scribbles.
     box
         Lower and upper corner (2, 3), both inside, or None.
-    previous
+    proposal
         Mask (n, n, n) or None.
     """
     image = image.float()
@@ -42,9 +42,9 @@ def channels(
     solid = torch.zeros_like(image)
     if box is not None:
         solid[_inside(box, image.shape[0])] = 1
-    before = torch.zeros_like(image) if previous is None else previous.float() * 2 - 1
+    proposed = torch.zeros_like(image) if proposal is None else proposal.float() * 2 - 1
     bumps = (_bumps(p, image) for p in (positive, negative))
-    return torch.stack([normal, unlike, before, *bumps, solid])
+    return torch.stack([normal, unlike, proposed, *bumps, solid])
 
 
 def _range(image: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,13 +9,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from openmedlab.builtin import ClickSegmenter
 from openmedlab.clicknet.inputs import channels
 from openmedlab.clicknet.network import SIDE
-from openmedlab.core import Region
+from openmedlab.core import (
+    Box,
+    ExtremePoints,
+    Geometry,
+    Point,
+    Prompt,
+    Region,
+    Scribble,
+    Volume,
+)
+from openmedlab.evaluation.protocol import Player
 
 Random = np.random.Generator
-FIRST = (("click", 0.4), ("extreme", 0.3), ("box", 0.2), ("scribble", 0.1))
-LEAST_VISIBLE = 24
+FIRST = ("click", "extreme", "box", "scribble")
+SHARES = (0.4, 0.3, 0.2, 0.1)
+LEAST_VISIBLE = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,32 +67,42 @@ class Exercise:
     ----------
     image, target
         Grey values and the object, (64, 64, 64).
+    spacing
+        Of the window's samples.
+    prompts
+        As the user would have given them, in window coordinates.
     positive, negative
         Clicked voxels (K, 3).
     box
         Corners (2, 3), or None.
-    previous
-        The last mask, or None.
+    proposal
+        What the training-free method makes of the prompts.
     """
 
     image: Tensor
     target: Tensor
+    spacing: tuple[float, float, float]
+    prompts: tuple[Prompt, ...]
     positive: Tensor
     negative: Tensor
     box: Tensor | None = None
-    previous: Tensor | None = None
+    proposal: Tensor | None = None
 
     def channels(self) -> Tensor:
         """Return the network's input."""
-        return channels(self.image, self.positive, self.negative, self.box, self.previous)
+        return channels(self.image, self.positive, self.negative, self.box, self.proposal)
 
     def copy(self) -> Exercise:
         """Return it as it is now; further clicks on the copy leave it alone."""
         return replace(self)
 
+    def propose(self) -> None:
+        """Ask the training-free method, as `ClickNetSegmenter` does, about all prompts so far."""
+        volume = Volume(self.image.numpy(), Geometry.from_spacing(self.image.shape, self.spacing))
+        self.proposal = torch.from_numpy(Player(ClickSegmenter(), volume).predict(self.prompts))
+
     def correct(self, random: Random, mask: Tensor) -> None:
-        """Take a mask as the last answer and click where it errs."""
-        self.previous = mask
+        """Take a mask as the last answer, click where it errs, and have a new proposal made."""
         missed, added = self.target & ~mask, mask & ~self.target
         positive = bool(missed.sum() >= added.sum())
         error = missed if positive else added
@@ -91,19 +113,25 @@ class Exercise:
             self.positive = torch.cat([self.positive, spot])
         else:
             self.negative = torch.cat([self.negative, spot])
+        self.prompts = (*self.prompts, Point(tuple(spot[0].tolist()), positive))
+        self.propose()
 
 
 def exercise(random: Random, volume: Labelled) -> Exercise:
     """Return a window around a random object of the volume, with a first prompt."""
     while True:
         value = int(random.choice(list(volume.boxes)))
-        image, target = _window(random, volume, value)
+        image, target, spacing = _window(random, volume, value)
         if int(target.sum()) >= LEAST_VISIBLE:
-            return _prompted(random, _distorted(random, image), target)
+            made = _prompted(random, _distorted(random, image), target, spacing)
+            made.propose()
+            return made
 
 
-def _window(random: Random, volume: Labelled, value: int) -> tuple[Tensor, Tensor]:
-    """Return image and object, resampled to a window that fits tightly or not at all."""
+def _window(
+    random: Random, volume: Labelled, value: int
+) -> tuple[Tensor, Tensor, tuple[float, float, float]]:
+    """Return image and object, resampled to a window that fits or does not, and its spacing."""
     start, stop = volume.boxes[value]
     extent = np.maximum(stop - start, 1).astype(float)
     if random.random() < 0.55:
@@ -121,7 +149,9 @@ def _window(random: Random, volume: Labelled, value: int) -> tuple[Tensor, Tenso
     image, target = _sampled(volume, value, centre, step)
     order = [int(k) for k in random.permutation(3)]
     flips = [k for k in range(3) if random.random() < 0.5]
-    return tuple(x.permute(order).flip(flips).contiguous() for x in (image, target))  # type: ignore[return-value]
+    z, y, x = (float(step[k] * volume.spacing[k]) for k in order)
+    image, target = (a.permute(order).flip(flips).contiguous() for a in (image, target))
+    return image, target, (z, y, x)
 
 
 def _slices(start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]) -> tuple[slice, ...]:
@@ -164,24 +194,31 @@ def _distorted(random: Random, image: Tensor) -> Tensor:
     return image
 
 
-def _prompted(random: Random, image: Tensor, target: Tensor) -> Exercise:
-    names, shares = zip(*FIRST, strict=True)
-    first = str(random.choice(names, p=shares))
+def _prompted(
+    random: Random, image: Tensor, target: Tensor, spacing: tuple[float, float, float]
+) -> Exercise:
+    """Return the exercise after its first prompt."""
+    first = str(random.choice(FIRST, p=SHARES))
     none = torch.zeros(0, 3)
-    made = Exercise(image, target, none, none)
-    voxels = target.nonzero().float()
     if first == "click":
-        made.positive = _deep(random, target, 1)
-    elif first == "scribble":
-        made.positive = _stroke(random, target)
-    else:
-        corners = torch.stack([voxels.amin(0), voxels.amax(0)])
-        jitter = 0.7 if first == "extreme" else 1.5
-        shaken = corners + torch.from_numpy(random.normal(0, jitter, (2, 3))).float()
-        made.box = torch.stack([shaken.amin(0), shaken.amax(0)]).clamp(0, SIDE - 1)
-        if first == "extreme":
-            made.positive = _extremes(random, voxels)
-    return made
+        spot = _deep(random, target, 1)
+        return Exercise(image, target, spacing, (Point(tuple(spot[0].tolist())),), spot, none)
+    if first == "scribble":
+        stroke = _stroke(random, target)
+        drawn = Scribble(tuple(map(tuple, stroke.tolist())))
+        return Exercise(image, target, spacing, (drawn,), stroke, none)
+    voxels = target.nonzero().float()
+    if first == "extreme":
+        points = _extremes(random, voxels)
+        six = ExtremePoints(tuple(map(tuple, points.tolist())))
+        box = torch.stack([points.amin(0), points.amax(0)])
+        return Exercise(image, target, spacing, (six,), points, none, box)
+    corners = torch.stack([voxels.amin(0) - 1, voxels.amax(0) + 1])
+    corners = corners + torch.from_numpy(random.normal(0, 1.2, (2, 3))).float()
+    corners = corners.clamp(0, SIDE - 1).round()
+    box = torch.stack([corners.amin(0), corners.amax(0)])
+    drawn_box = Box(tuple(box[0].tolist()), tuple(box[1].tolist()))
+    return Exercise(image, target, spacing, (drawn_box,), none, none, box)
 
 
 def _extremes(random: Random, voxels: Tensor) -> Tensor:

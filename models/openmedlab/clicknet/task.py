@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from openmedlab.clicknet.simulate import Exercise
 
-ROUNDS = (0.45, 0.25, 0.15, 0.15)
+ROUNDS = (0.5, 0.25, 0.15, 0.1)
 
 
 def play(
@@ -31,7 +31,8 @@ def play(
         for exercise, mask in zip(batch, masks[:, 0].cpu(), strict=True):
             exercise.correct(random, mask)
     network.train(training)
-    return network(_stacked(batch))  # type: ignore[no-any-return]
+    logits: Tensor = network(_stacked(batch))
+    return logits
 
 
 def score(logits: Tensor, batch: Sequence[Exercise]) -> Tensor:

@@ -1,0 +1,80 @@
+"""The bundled network, ready to run: on a GPU, through OpenVINO, or by PyTorch on the CPU."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from openmedlab import __version__
+from openmedlab.clicknet.network import INPUTS, SIDE, ClickNet
+from openmedlab.clicknet.predictor import ClickNetSegmenter
+from openmedlab.nn.device import autocast
+from openmedlab.zoo.checkpoint import differences, listed, read_checkpoint
+from openmedlab.zoo.errors import WeightsError
+from openmedlab.zoo.methods import default_device
+from openmedlab.zoo.registry import shapes
+
+BUNDLED = Path(__file__).parent / "click.safetensors"
+SHAPE = (1, INPUTS, SIDE, SIDE, SIDE)
+
+
+def segmenter(weights: Path | None = None, device: str | None = None) -> ClickNetSegmenter:
+    """Return openmedlab-click with the bundled or other weights.
+
+    On the CPU it runs through OpenVINO where that is installed, in the precision that a
+    one-off probe found fastest.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read or belongs to another network.
+    """
+    path = weights or BUNDLED
+    network = load(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    version = f"openmedlab-click {__version__} {digest}"
+    where = device or default_device()
+    if where == "cpu" and importlib.util.find_spec("openvino"):
+        from openmedlab.nn.openvino import OpenVinoEncoder
+
+        fast = OpenVinoEncoder(network.eval(), SHAPE, _cache(), version)
+        return ClickNetSegmenter(fast, f"{version} openvino {fast.precision}")
+    return ClickNetSegmenter(_torch(network, torch.device(where)), version)
+
+
+def load(path: Path) -> ClickNet:
+    """Return the network with a file's weights, in single precision.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read or belongs to another network.
+    """
+    network = ClickNet()
+    tensors = read_checkpoint(path)
+    if lines := differences(tensors, shapes(network)):
+        raise WeightsError(f"{path.name} does not fit openmedlab-click: {listed(lines)}.")
+    network.load_state_dict(tensors)
+    return network
+
+
+def _torch(network: ClickNet, device: torch.device) -> Callable[[Tensor], Tensor]:
+    network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    def run(x: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(device):
+            logits: Tensor = network(x.to(device)).float().cpu()
+            return logits
+
+    return run
+
+
+def _cache() -> Path:
+    from openmedlab.engine.home import home
+
+    return home() / "openvino"
