@@ -22,6 +22,7 @@ from openmedlab.blocks import (
     Crew,
     ImageSource,
     Ledger,
+    Level,
     Multilevel,
     OnBlock,
     plan_levels,
@@ -32,6 +33,7 @@ from openmedlab.core.errors import InputError
 from openmedlab.core.geometry import Geometry
 from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.core.region import Region
+from openmedlab.core.volume import Volume
 from openmedlab.io.atomic import replacing
 from openmedlab.io.lazy import short_name
 from openmedlab.io.note import Note
@@ -101,13 +103,7 @@ def skeletonize_volume(
     plan = {"labels": source.to_json(), "run": read_run(source.path).get("result")}
     if read_plan(folder / "journal.jsonl") is None:
         folder.mkdir(parents=True, exist_ok=True)
-        note = Note(volume.geometry, method="skeleton")
-        further = {"image-label": {"source": {"image": "../../"}}} if _inside(skeleton) else {}
-        version = _version(source.path)
-        Multilevel.create(
-            skeleton, levels, volume.dtype, version=version, note=note, name=skeleton.name,
-            extra=further,
-        )  # fmt: skip
+        _make_output(target, levels, volume, _version(source.path))
     ledger = Ledger(folder / "journal.jsonl", plan)
     told: dict[str, Any] = {"progress": progress, "cancel": cancel}
     grid = BlockGrid(volume.shape, CELL)
@@ -129,6 +125,19 @@ def skeletonize_volume(
     record = {"labels": str(source.path), "skeleton": str(skeleton), "geometry": geometry}
     _write_record(folder, record)
     return made
+
+
+def _make_output(target: Multilevel, levels: list[Level], volume: Volume, version: str) -> None:
+    inside = _inside(target.path)
+    Multilevel.create(
+        target.path,
+        levels,
+        volume.dtype,
+        version=version,
+        note=Note(volume.geometry, method="skeleton"),
+        name=target.path.name,
+        extra={"image-label": {"source": {"image": "../../"}}} if inside else {},
+    )
 
 
 def _check_labels(path: Path, dtype: np.dtype[Any]) -> None:
