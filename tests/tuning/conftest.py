@@ -1,5 +1,8 @@
 """A cohort of small phantoms, and networks small enough to learn it on one core."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,9 @@ import torch
 from openmedlab.core import Geometry, Label, LabelVolume, Volume
 from openmedlab.io import write_labels, write_volume
 from openmedlab.tuning.data import read_cohort
+
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_tuning
 
 SHAPE = (24, 28, 32)
 
@@ -51,6 +57,17 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def cohort(folder):
     return read_cohort(folder)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The tiny network in a home of its own; returns the weights to start from."""
+    monkeypatch.setenv("OPENMEDLAB_HOME", str(tmp_path / "home"))
+    cards = tmp_path / "home" / "cards"
+    cards.mkdir(parents=True)
+    (cards / "tiny.toml").write_text(tiny_tuning.CARD)
+    tiny_tuning.install(monkeypatch.setitem)
+    return tiny_tuning.write_base(tmp_path)
 
 
 @pytest.fixture(autouse=True)

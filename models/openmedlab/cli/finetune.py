@@ -83,11 +83,16 @@ def finetune(
                 name=name,
             )
         )
+        if plan_only:
+            record = {
+                "memory": planned.memory,
+                "free": planned.free,
+                "steps": planned.schedule.steps,
+            }
+            result(record, planned.text, as_json)
+            return
         if leads:
             say(planned.text)
-        if plan_only:
-            planned.require_memory()
-            return
         _train(planned, cancel, leads, as_json)
 
 
@@ -103,7 +108,7 @@ def _train(planned: Plan, cancel: Any, leads: bool, as_json: bool) -> None:
 
 
 def _tell(point: Point) -> None:
-    loss = "" if point.step == 0 else f"loss {point.training:.4f}, "
+    loss = "" if point.training is None else f"loss {point.training:.4f}, "
     say(f"update {point.step}: {loss}on validation {point.validation:.4f}")
 
 
@@ -115,17 +120,21 @@ def _record(planned: Plan, found: Result) -> dict[str, Any]:
 
 
 def _text(planned: Plan, found: Result) -> str:
+    from openmedlab.zoo import cards
+
     rows: list[tuple[str, ...]] = [
         (name, f"{found.before[name]:.3f}", f"{found.after[name]:.3f}")
         for name in planned.labels.values()
     ]
-    option = (
-        "segment IMAGE --method" if planned.family.task == "promptable" else "label IMAGE --model"
-    )
-    return (
-        f"{table(('label', 'Dice before', 'Dice after'), rows)}\n"
-        f"best at update {found.best.step}, validation loss {found.best.validation:.4f}\n"
-        f"{found.weights}\n{found.card}\n"
-        f"use it with: openmedlab {option} {planned.card.name} --weights {found.weights} -o OUT\n"
-        f"or keep it: openmedlab models import {found.weights}"
-    )
+    promptable = planned.family.task == "promptable"
+    option = "segment IMAGE --method" if promptable else "label IMAGE --model"
+    base = planned.card.name
+    lines = [
+        table(("label", "Dice before", "Dice after"), rows),
+        f"best at update {found.best.step}, validation loss {found.best.validation:.4f}",
+        f"{found.weights}\n{found.card}",
+        f"use it with: openmedlab {option} {base} --weights {found.weights} -o OUT",
+    ]
+    if base in cards():
+        lines.append(f"or keep it as {planned.name}: openmedlab models import {found.weights}")
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from openmedlab.engine.manifest import versions
 from openmedlab.io.atomic import replacing
 from openmedlab.tuning.families import Family
 from openmedlab.tuning.loop import world
+from openmedlab.zoo.card import cards
 from openmedlab.zoo.checkpoint import write_safetensors
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def write_weights(plan: Plan, family: Family, best: Mapping[str, Tensor], path: 
     tuned = {
         "classes": list(family.names) if family.task == "labels" else [],
         "frame": family.frame,
-        "card": model_card(plan, family),
+        "card": model_card(plan, family) if plan.card.name in cards() else {},
     }
     metadata = {"model": plan.card.name, "tuned": json.dumps(tuned)}
     if family.plans:
@@ -105,8 +106,8 @@ def _record(plan: Plan, result: Result, seconds: float) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> float | None:
-    return round(value, 5) if math.isfinite(value) else None
+def _number(value: float | None) -> float | None:
+    return round(value, 5) if value is not None and math.isfinite(value) else None
 
 
 def _page(record: Mapping[str, Any]) -> str:

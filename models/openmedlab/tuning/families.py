@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 
+CLICK = "openmedlab-click"
+
 FAMILIES = {
+    CLICK: "openmedlab.tuning.click:ClickFamily",
     "sam-med3d": "openmedlab.tuning.sam_med3d:SamMed3DFamily",
     "stu-net-s": "openmedlab.tuning.segmenters:StuNetFamily",
     "stu-net-b": "openmedlab.tuning.segmenters:StuNetFamily",

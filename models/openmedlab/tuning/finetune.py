@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,13 +35,13 @@ class Point:
     step
         Updates done.
     training
-        Mean loss since the last look; NaN before the first update.
+        Mean loss since the last look; None before the first update.
     validation
         Loss on the validation volumes.
     """
 
     step: int
-    training: float
+    training: float | None
     validation: float
 
 
@@ -170,6 +171,6 @@ def _telling(loop: Loop, progress: Progress, on_curve: Callable[[Point], None]) 
     return Progress(report)
 
 
-def _point(entry: tuple[int, float, float | None]) -> Point:
+def _point(entry: tuple[int, float | None, float | None]) -> Point:
     step, training, validation = entry
-    return Point(step, training, float("nan") if validation is None else validation)
+    return Point(step, training, math.nan if validation is None else validation)

@@ -69,14 +69,15 @@ class History:
     waited
         Looks since then.
     curve
-        Step, mean training loss since the last look, validation loss (None without data).
+        Step, mean training loss since the last look (None at first), validation loss (None
+        without data).
     """
 
     step: int = 0
     best: float = math.inf
     best_step: int = 0
     waited: int = 0
-    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+    curve: list[tuple[int, float | None, float | None]] = field(default_factory=list)
 
 
 class Loop:
@@ -177,7 +178,7 @@ class Loop:
         self.network.load_state_dict(own)
         for module in training:
             module.training = True
-        mean = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        mean = sum(self._losses) / len(self._losses) if self._losses else None
         history.curve.append((history.step, mean, found))
         self._losses = []
         history.waited += found is not None

@@ -11,7 +11,7 @@ from openmedlab.core import InputError
 from openmedlab.core.errors import MemoryGuardError
 from openmedlab.tuning.data import Cohort, Split
 from openmedlab.tuning.loop import Schedule, world
-from openmedlab.zoo import WeightsStore, cards
+from openmedlab.zoo import WeightsError, WeightsStore, cards
 from openmedlab.zoo.card import ModelCard
 
 if TYPE_CHECKING:
@@ -177,9 +177,11 @@ class Plan:
 
 def tunable() -> dict[str, ModelCard]:
     """Return the cards of all models that can be fine-tuned, by name."""
+    from openmedlab.tuning.click import CARD
     from openmedlab.tuning.families import FAMILIES
 
-    return {name: card for name, card in cards().items() if card.network in FAMILIES}
+    known = {name: card for name, card in cards().items() if card.network in FAMILIES}
+    return {CARD.name: CARD, **known}
 
 
 def plan(request: Request) -> Plan:
@@ -237,8 +239,20 @@ def _start(request: Request) -> Start:
     if request.scratch:
         return Start()
     store = WeightsStore()
-    file = store.require(request.model, request.weights)
+    file = _bundled(request) or store.require(request.model, request.weights)
     return Start(file, store.sha256(file), class_names(file))
+
+
+def _bundled(request: Request) -> Path | None:
+    """Return the file of the bundled click model, which no store keeps."""
+    from openmedlab.tuning.click import BUNDLED, CARD
+
+    if request.model != CARD.name:
+        return None
+    file = request.weights or BUNDLED
+    if not file.is_file():
+        raise WeightsError(f"{file} is not a file; give the path of a checkpoint.")
+    return file
 
 
 def _schedule(request: Request, family: Family, volumes: int, batch: int) -> Schedule:
