@@ -25,7 +25,7 @@ import sam_med2d_transcription  # noqa: E402
 import sam_med3d_transcription  # noqa: E402
 
 from openmedlab.nn.fill import fill_by_name  # noqa: E402
-from openmedlab.nn.openvino import OpenVinoEncoder  # noqa: E402
+from openmedlab.nn.openvino import OpenVinoNetwork  # noqa: E402
 from openmedlab.zoo import build_network  # noqa: E402
 
 SYSTEMS = {
@@ -80,7 +80,7 @@ def compare(
         "ours": encoder,
     }
     if options.openvino:
-        chosen = OpenVinoEncoder(encoder, shape, options.openvino, f"fill {name}")
+        chosen = OpenVinoNetwork(encoder, shape, options.openvino, f"fill {name}")
         ways[f"OpenVINO {chosen.precision}"] = chosen
         if chosen.precision != "f32":
             ways["OpenVINO f32"] = chosen.with_precision("f32")

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from openmedlab.zoo.methods import default_device
 from openmedlab.zoo.registry import shapes
 
 BUNDLED = Path(__file__).parent / "click.safetensors"
+EXAMPLES = 12
 SHAPE = (1, INPUTS, SIDE, SIDE, SIDE)
 
 
@@ -40,9 +42,9 @@ def segmenter(weights: Path | None = None, device: str | None = None) -> ClickNe
     version = f"openmedlab-click {__version__} {digest}"
     where = device or default_device()
     if where == "cpu" and importlib.util.find_spec("openvino"):
-        from openmedlab.nn.openvino import OpenVinoEncoder
+        from openmedlab.nn.openvino import OpenVinoNetwork
 
-        fast = OpenVinoEncoder(network.eval(), SHAPE, _cache(), version)
+        fast = OpenVinoNetwork(network.eval(), SHAPE, _cache(), version, examples)
         return ClickNetSegmenter(fast, f"{version} openvino {fast.precision}")
     return ClickNetSegmenter(_torch(network, torch.device(where)), version)
 
@@ -72,6 +74,16 @@ def _torch(network: ClickNet, device: torch.device) -> Callable[[Tensor], Tensor
             return logits
 
     return run
+
+
+def examples() -> list[Tensor]:
+    """Return inputs of the network as clicks in a phantom make them."""
+    from openmedlab.clicknet.simulate import Labelled, exercise
+    from openmedlab.io.phantom import phantom
+
+    volume, labels = phantom()
+    body = Labelled(volume.read(), labels.array, volume.geometry.spacing)
+    return [exercise(np.random.default_rng(k), body).channels()[None] for k in range(EXAMPLES)]
 
 
 def _cache() -> Path:

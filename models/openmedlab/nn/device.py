@@ -65,9 +65,9 @@ class Runner:
         encoder = self.network.image_encoder
         folder = os.environ.get(OPENVINO)
         if folder and self.device.type == "cpu":
-            from openmedlab.nn.openvino import OpenVinoEncoder
+            from openmedlab.nn.openvino import OpenVinoNetwork
 
-            return OpenVinoEncoder(encoder, self._shape, Path(folder), self._version)
+            return OpenVinoNetwork(encoder, self._shape, Path(folder), self._version)
         if os.environ.get(COMPILE) == "1":
             encoder.compile()
         made: Callable[[Tensor], Tensor] = encoder
