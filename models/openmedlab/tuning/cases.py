@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from openmedlab.core import CancelToken, InputError, Progress, Region
 from openmedlab.engine.manifest import fingerprint
+from openmedlab.io.atomic import replacing
 from openmedlab.tuning.data import Pair
 from openmedlab.tuning.families import Family, Floats, Labels
 from openmedlab.tuning.loop import barrier, rank
@@ -127,7 +129,7 @@ def _prepare(folder: Path, pair: Pair, plan: Plan, family: Family) -> None:
         "family": family.fingerprint,
         "labels": sorted(plan.labels.items()),
     }
-    told = json.dumps(wanted)
+    told = hashlib.sha256(json.dumps(wanted).encode()).hexdigest()
     if note.exists() and json.loads(note.read_text(encoding="utf-8"))["made"] == told:
         return
     volume, labels = pair.read()
@@ -145,7 +147,8 @@ def _prepare(folder: Path, pair: Pair, plan: Plan, family: Family) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(image, made[0])
     np.save(label, made[1])
-    note.write_text(json.dumps({"made": told, "places": places}), encoding="utf-8")
+    with replacing(note) as partial:
+        partial.write_text(json.dumps({"made": told, "places": places}), encoding="utf-8")
 
 
 def _places(label: Labels) -> dict[int, list[list[int]]]:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
+from openmedlab.core import InputError
+
 
 @contextmanager
 def joined(device: str | None = None) -> Iterator[str | None]:
@@ -22,12 +24,17 @@ def joined(device: str | None = None) -> Iterator[str | None]:
     -----
     With GPUs every process takes the one of its local rank (NCCL), else all work on the CPU
     (gloo). Outside of torchrun nothing happens.
+
+    Raises
+    ------
+    InputError
+        There are more processes than GPUs.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not torch.distributed.is_torchelastic_launched():
         yield device
         return
     if device is None or device.startswith("cuda"):
-        device = f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+        device = _own_gpu() if torch.cuda.is_available() else "cpu"
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(torch.device(device))
@@ -36,3 +43,13 @@ def joined(device: str | None = None) -> Iterator[str | None]:
         yield device
     finally:
         torch.distributed.destroy_process_group()
+
+
+def _own_gpu() -> str:
+    number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= there:
+        raise InputError(
+            f"There are {there} GPUs for {os.environ['LOCAL_WORLD_SIZE']} processes; start as many "
+            "processes as GPUs, or work on the CPU with --device cpu."
+        )
+    return f"cuda:{number}"

@@ -82,7 +82,8 @@ class SamMed3DFamily(Family):
     def judge(self, network: Any, case: Case, device: str) -> tuple[float, dict[int, float]]:
         losses, dice = [], {}
         for number, places in case.places.items():
-            start = _around((places.min(0) + places.max(0)) // 2)
+            middle = (places.min(0) + places.max(0)) / 2
+            start = _around(places[((places - middle) ** 2).sum(1).argmin()])
             image, label = case.window(start, CUBE, 0.0)
             target = torch.from_numpy((label == number).T.copy())
             if _is_frozen(network):
