@@ -200,7 +200,7 @@ class WeightsStore:
             places = [path, *(self.folder / file.name for file in card.files)]
             places += self.folder.glob(f".{path.name}.*.tmp")
             places += [place for file in card.files for place in self._unfinished(file)]
-            here = [place for place in places if place.is_file()]
+            here = [place for place in dict.fromkeys(places) if place.is_file()]
             freed = sum(place.stat().st_size for place in here)
             for place in here:
                 place.unlink()
