@@ -45,8 +45,8 @@ class SegmentController:
     Signals, all on the GUI thread: ``told(str, bool)`` a sentence for the status line, and
     whether it is an error; ``opened()`` another workspace (or none) is current;
     ``objects_changed()``; ``prompts_changed()``; ``tool_changed()``; ``policy_changed()``;
-    ``journal_found()`` see `waiting`; ``labels_changed()`` the label layer went or came back.
-    Those of the run are `runner`'s.
+    ``journal_found()`` see `waiting`; ``labels_changed()`` the label layer went or came back;
+    ``method_changed()``. Those of the run are `runner`'s.
     """
 
     told = Signal(str, bool)
@@ -58,6 +58,7 @@ class SegmentController:
     journal_found = Signal()
     labels_changed = Signal()
     place_changed = Signal()
+    method_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
@@ -378,6 +379,7 @@ class SegmentController:
             return
         self.runner.cancel()
         self.runner.method = name
+        self.method_changed.emit()
         self._run_anew()
 
     def _run_anew(self) -> None:

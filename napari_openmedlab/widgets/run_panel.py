@@ -66,6 +66,7 @@ class MethodPanel(QWidget):
         self.policy_list.editingFinished.connect(self._on_policy)
         controller.policy_changed.connect(self._show_policy)
         controller.place_changed.connect(self._show_method)
+        controller.method_changed.connect(self._show_method)
         self._show_method()
         self._show_policy()
 
