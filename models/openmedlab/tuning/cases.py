@@ -167,8 +167,8 @@ def _case(folder: Path, pair: Pair) -> Case:
     places = json.loads(note.read_text(encoding="utf-8"))["places"]
     return Case(
         pair.name,
-        np.load(image, mmap_mode="r"),
-        np.load(label, mmap_mode="r"),
+        np.load(image, mmap_mode="c"),
+        np.load(label, mmap_mode="c"),
         {int(n): np.array(found) for n, found in places.items()},
     )
 

@@ -78,7 +78,8 @@ class CohortTask:
             found: Mapping[int, float] = {0: loss, **dice}
             for number, value in found.items():
                 sums[:, number] += torch.tensor([value, 1.0], dtype=torch.float64)
-        means = (lambda s: s[0] / s[1])(summed(sums, self._device))
+        totals, counts = summed(sums, self._device)
+        means = totals / counts
         return float(means[0]), {n: float(v) for n, v in zip(names, means[1:], strict=True)}
 
 
