@@ -8,10 +8,11 @@ import torch
 from openmedlab.axons.methods import METHODS
 from openmedlab.axons.small_net import AxonSmall, load
 from openmedlab.axons.statistics import measure
-from openmedlab.axons.trainer import Cube, Settings, Trainer, best_weights, score
+from openmedlab.axons.trainer import Cube, Settings, Trainer, score
 from openmedlab.axons.training import UserCube, read_cubes, train
 from openmedlab.core.errors import Cancelled, InputError
 from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.tuning.loop import best_weights
 
 SETTINGS = Settings(steps=4, side=8, batch=2, check=2, seed=1)
 

@@ -165,7 +165,7 @@ def train(out: Path, minutes: float, start: Path | None) -> None:
 
 def export(out: Path, file: Path) -> None:
     """Write the best weights so far, with what a reader of the file should know."""
-    from openmedlab.axons.trainer import best_weights
+    from openmedlab.tuning.loop import best_weights
     from openmedlab.zoo.checkpoint import write_safetensors
 
     write_safetensors(best_weights(out), file, CARD)

@@ -1,23 +1,20 @@
-"""The training loop that the bundled weights and users' fine-tuning share."""
+"""The training of Axon-Small that the bundled weights and users' fine-tuning share."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from openmedlab.axons.small_net import REACH, AxonSmall
-from openmedlab.core.errors import InputError
-from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.tuning.loop import Loop, Schedule, short_floats
 from openmedlab.zoo.methods import default_device
 
 Floats = npt.NDArray[np.float32]
@@ -77,18 +74,20 @@ class Settings:
     patience: int = 10
     seed: int = 0
 
+    @property
+    def schedule(self) -> Schedule:
+        """What of it the loop follows."""
+        return Schedule(
+            steps=self.steps,
+            rate=self.rate,
+            average=self.average,
+            check=self.check,
+            patience=self.patience,
+        )
 
-@dataclass
-class History:
-    """What happened so far; kept in the checkpoint."""
 
-    step: int = 0
-    best: float = float("inf")
-    waited: int = 0
-
-
-class Trainer:
-    """The training loop, from its newest checkpoint if there is one.
+class Trainer(Loop):
+    """The training of Axon-Small on cubes, from its newest checkpoint if there is one.
 
     Parameters
     ----------
@@ -110,47 +109,27 @@ class Trainer:
         settings: Settings,
         folder: Path,
     ) -> None:
-        self.settings, self.folder, self.history = settings, folder, History()
+        device = default_device()
+        network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        purpose = f"axons {settings.batch} {settings.side} {settings.seed}"
+        task = Patches(cubes, validation, settings, device)
+        super().__init__(network.train(), task, settings.schedule, folder, purpose)
+
+
+class Patches:
+    """Learning to tell axons on patches that depend on the seed and the step alone."""
+
+    def __init__(
+        self, cubes: Sequence[Cube], validation: Sequence[Cube], settings: Settings, device: str
+    ) -> None:
+        self._settings, self._device = settings, device
         self._cubes = [_padded(cube) for cube in cubes]
         self._weights = np.array([c.weight for c in cubes]) / sum(c.weight for c in cubes)
         self._validation = _fixed_patches([_padded(c) for c in validation], settings)
-        self._device = default_device()
-        self.network = _placed(network, self._device)
-        self.averaged = {k: v.clone() for k, v in network.state_dict().items()}
-        self.best = dict(self.averaged)
-        self._optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=1e-4)
-        self._resume()
 
-    def run(self, progress: Progress, cancel: CancelToken) -> None:
-        """Train to the end, or until nothing improves.
-
-        Raises
-        ------
-        Cancelled
-            ``cancel`` was raised; a checkpoint holds the work so far.
-        """
-        if self.history.step == 0:
-            self._judge()
-        while not self.finished:
-            if cancel.cancelled:
-                self.save()
-            cancel.check()
-            loss = self._step()
-            if self.history.step % self.settings.check == 0 or self.finished:
-                self._judge()
-                self.save()
-            text = f"loss {loss:.3f}, best on validation {self.history.best:.3f}"
-            progress.report(self.history.step, self.settings.steps, text)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all updates are done or nothing has improved for too long."""
-        history = self.history
-        return history.step >= self.settings.steps or history.waited >= self.settings.patience
-
-    def _step(self) -> float:
-        """Make one update with patches that depend on the seed and the step alone."""
-        settings, step = self.settings, self.history.step
+    def loss(self, network: nn.Module, step: int) -> Tensor:
+        """Return the loss of an update's patches."""
+        settings = self._settings
         random = np.random.default_rng((settings.seed, step))
         chosen = random.choice(len(self._cubes), settings.batch, p=self._weights)
         patches = [augment(random, *_patch(random, self._cubes[k], settings.side)) for k in chosen]
@@ -158,87 +137,17 @@ class Trainer:
             torch.from_numpy(np.stack(part)[:, None]).to(self._device)
             for part in zip(*patches, strict=True)
         )
-        warm = min(1.0, (step + 1) / 50)
-        share = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-        for group in self._optimizer.param_groups:
-            group["lr"] = settings.rate * warm * max(share, 0.01)
-        self.network.train()
-        with torch.autocast(self._device, torch.bfloat16, enabled=_has_bfloat16(self._device)):
-            logits = self.network(images)
-        loss = score(logits.float(), labels)
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self._optimizer.step()
-        self.history.step += 1
-        self._average()
-        return float(loss.detach())
+        with torch.autocast(self._device, torch.bfloat16, enabled=short_floats(self._device)):
+            logits = network(images)
+        return score(logits.float(), labels)
 
-    def _average(self) -> None:
-        share = min(self.settings.average, 1 - 1 / (1 + self.history.step))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.averaged[name].lerp_(value, 1 - share)
-            else:
-                self.averaged[name] = value.clone()
-
-    def _judge(self) -> None:
-        """Score the averaged weights on the validation patches; keep the best."""
+    def validate(self, network: nn.Module) -> float | None:
+        """Return the mean loss over the validation patches; None where there are none."""
         if not self._validation:
-            self.best = {k: v.clone() for k, v in self.averaged.items()}
-            return
-        found = validation_loss(self.averaged, self._validation, self._device)
-        self.history.waited += 1
-        if found < self.history.best:
-            self.history.best, self.history.waited = found, 0
-            self.best = {k: v.clone() for k, v in self.averaged.items()}
-
-    def save(self) -> None:
-        """Write the checkpoint, the old one stays until the new one is whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / "checkpoint.pt.part"
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "averaged": self.averaged,
-                "best": self.best,
-                "optimizer": self._optimizer.state_dict(),
-                "history": asdict(self.history),
-                "settings": json.dumps(asdict(self.settings)),
-            },
-            partial,
-        )
-        partial.replace(self.folder / "checkpoint.pt")
-
-    def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, map_location=self._device, weights_only=True)
-        if json.loads(state["settings"]) != asdict(self.settings):
-            raise InputError(
-                f"{path} belongs to a training with other settings; choose another folder or "
-                "remove it to begin anew."
-            )
-        self.network.load_state_dict(state["network"])
-        self.averaged, self.best = dict(state["averaged"]), dict(state["best"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self.history = History(**state["history"])
-
-
-def best_weights(folder: Path) -> dict[str, Tensor]:
-    """Return the best weights of a checkpoint folder.
-
-    Raises
-    ------
-    InputError
-        No training has begun there.
-    """
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        raise InputError(f"{folder} holds no checkpoint.pt; train there first.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(state["best"])
+            return None
+        device = self._device
+        losses = [score(network(x.to(device)), y.to(device)) for x, y in self._validation]
+        return float(torch.stack(losses).mean())
 
 
 def score(logits: Tensor, labels: Tensor) -> Tensor:
@@ -306,26 +215,3 @@ def _fixed_patches(cubes: Sequence[Cube], settings: Settings) -> list[tuple[Tens
         (torch.from_numpy(image)[None, None], torch.from_numpy(label)[None, None])
         for image, label in patches
     ]
-
-
-def validation_loss(
-    state: dict[str, Tensor], batches: Sequence[tuple[Tensor, Tensor]], device: str
-) -> float:
-    """Return the mean loss of weights over batches."""
-    network = AxonSmall()
-    network.load_state_dict(state)
-    network = _placed(network.eval(), device)
-    with torch.inference_mode():
-        losses = [score(network(x.to(device)), y.to(device)) for x, y in batches]
-    return float(torch.stack(losses).mean())
-
-
-def _placed(network: AxonSmall, device: str) -> AxonSmall:
-    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Tell whether short floats make training faster here instead of slower."""
-    if device == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return device == "cuda" and torch.cuda.is_bf16_supported()

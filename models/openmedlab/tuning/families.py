@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ FAMILIES = {
 }
 
 
-class Family:
+class Family(ABC):
     """How networks of one kind learn.
 
     Parameters
@@ -90,25 +91,25 @@ class Family:
         require_fit(tensors, self.card, shapes(network), "The checkpoint to start from")
         network.load_state_dict(tensors)
 
+    @abstractmethod
     def encoder(self, network: Any) -> list[nn.Module]:
         """Return the parts that stay as they are in few-shot mode."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, volume: Volume, labels: Labels) -> tuple[Floats, Labels]:
         """Return image and labels on the grid that windows are cut from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, network: Any, case: Case, random: np.random.Generator, device: str) -> Tensor:
         """Return the loss of one sample of a case; ``random`` alone decides which."""
-        raise NotImplementedError
 
+    @abstractmethod
     def judge(self, network: Any, case: Case, device: str) -> tuple[float, dict[int, float]]:
         """Return a case's loss, and its Dice by label number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def probe(self, network: Any) -> Tensor:
         """Return a loss like that of `sample` from made-up input, for measuring."""
-        raise NotImplementedError
 
     @property
     def frame(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -60,9 +61,9 @@ class SegmenterFamily(Family):
                     own[name][mine] = tensors[name][theirs]
         network.load_state_dict({**own, **given})
 
+    @abstractmethod
     def scales(self, network: Any, x: Tensor) -> list[Tensor]:
         """Return logits at several resolutions, finest first."""
-        raise NotImplementedError
 
     def sample(self, network: Any, case: Case, random: np.random.Generator, device: str) -> Tensor:
         image, label = self._cut(case, case.draw(random, self.window))
