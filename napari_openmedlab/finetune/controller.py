@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +37,10 @@ class FinetuneController:
         What can be fine-tuned, by name; empty until it was looked up.
     settings
         What the user chose; changed by `change`.
-    cohort, looking
-        The volumes of the folder; how far looking at them is, or what is wrong with them.
+    cohort, looking, wrong
+        The volumes of the folder; how far looking at them is; what is wrong with them.
     ready, lacking
-        The plan of these settings; why there is none.
+        The plan of these settings; why it cannot start, or why there is none.
     training
         What was trained last, or is being trained.
     result
@@ -65,7 +66,7 @@ class FinetuneController:
         self.models: dict[str, Tunable] = {}
         self.settings = Settings()
         self.cohort: Cohort | None = None
-        self.looking, self.lacking = "", ""
+        self.looking, self.wrong, self.lacking = "", "", ""
         self.ready: Ready | None = None
         self.training: Training | None = None
         self.result: Result | None = None
@@ -97,10 +98,11 @@ class FinetuneController:
 
     def choose_folder(self, folder: Path) -> None:
         """Look at the labelled volumes of a folder, in the background."""
-        self.settings = replace(
-            self.settings, folder=folder, out=None, without=frozenset(), judges=frozenset()
-        )
-        self.cohort, self.looking = None, f"Looking at {folder.name} …"
+        if folder != self.settings.folder:
+            self.settings = replace(
+                self.settings, folder=folder, out=None, without=frozenset(), judges=frozenset()
+            )
+        self.cohort, self.wrong, self.looking = None, "", f"Looking at {folder.name} …"
         self.told.emit("", False)
         self.cohort_changed.emit()
         self._plan()
@@ -108,21 +110,23 @@ class FinetuneController:
         def work(progress: Progress, cancel: CancelToken) -> Cohort:
             return read_cohort(folder, progress, cancel)
 
-        self._submit("cohort", work, self._take_cohort, self._no_cohort, self._note_looking)
+        take = partial(self._take_cohort, folder)
+        self._submit("cohort", work, take, self._no_cohort, self._note_looking)
 
     def _note_looking(self, done: int, total: int, text: str) -> None:
         if self.cohort is None:
             self.looking = f"{text} ({done + 1} of {total})"
             self.cohort_changed.emit()
 
-    def _take_cohort(self, cohort: Cohort) -> None:
-        self.cohort, self.looking = cohort, ""
-        self.cohort_changed.emit()
-        self._plan()
+    def _take_cohort(self, folder: Path, cohort: Cohort) -> None:
+        if folder == self.settings.folder:
+            self.cohort, self.looking = cohort, ""
+            self.cohort_changed.emit()
+            self._plan()
 
     def _no_cohort(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
-            self.looking = _sentence(error)
+            self.looking, self.wrong = "", _sentence(error)
             self.cohort_changed.emit()
 
     def add_layers(self, folder: Path) -> None:
@@ -152,7 +156,6 @@ class FinetuneController:
         self.ready, self.lacking = None, ""
         cohort, settings = self.cohort, self.settings
         if cohort is not None and settings.model:
-            self.lacking = "Planning …"
             self._submit("plan", lambda *_: Ready.of(settings, cohort), self._take_plan, self._lack)
         self.planned.emit()
 

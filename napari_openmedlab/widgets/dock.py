@@ -9,7 +9,7 @@ from psygnal.qt import start_emitting_from_queue
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_openmedlab.widgets.small import timer, wrapped_label
+from napari_openmedlab.widgets.small import show_sentence, timer, wrapped_label
 
 QUEUE_MS = 10
 
@@ -44,9 +44,7 @@ class Dock(QWidget):
 
     def tell(self, text: str, error: bool) -> None:
         """Show a sentence; an error is a notification of napari's too."""
-        self.status_label.setText(text)
-        self.status_label.setVisible(bool(text))
-        self.status_label.setStyleSheet("color: #ffb454;" if error else "")
+        show_sentence(self.status_label, text, error)
         if error:
             self._notice.start()
 

@@ -22,7 +22,7 @@ from napari_openmedlab.finetune.settings import EPOCHS
 from napari_openmedlab.widgets.finetune_volumes import VolumesPanel
 from napari_openmedlab.widgets.models import open_models
 from napari_openmedlab.widgets.models_jobs import jobs
-from napari_openmedlab.widgets.small import fill_width, wrapped_label
+from napari_openmedlab.widgets.small import fill_width, show_sentence, wrapped_label
 
 OWN, FILE, RANDOM = "its own weights", "a file …", "random weights"
 EPOCHS_UNIT, STEPS_UNIT = "epochs", "updates"
@@ -46,7 +46,7 @@ class SetupPanel(QWidget):
         self.name_edit = QLineEdit()
         self.out_edit = QLineEdit()
         self.out_button = QPushButton("Choose …")
-        self.plan_label = wrapped_label()
+        self.plan_label, self.lacking_label = wrapped_label(), wrapped_label()
         self._fill()
         self._lay_out()
         self._connect()
@@ -62,9 +62,6 @@ class SetupPanel(QWidget):
         self.unit_combo.addItems([EPOCHS_UNIT, STEPS_UNIT])
         self.length_spin.setToolTip("At most: it ends early when nothing gets better")
         self.unit_combo.setToolTip("In an epoch every volume is looked at four times")
-        self.plan_label.setStyleSheet(
-            "border: 1px solid #5a606b; border-radius: 4px; padding: 5px;"
-        )
 
     def _lay_out(self) -> None:
         form, more = _form(), _form()
@@ -83,6 +80,7 @@ class SetupPanel(QWidget):
         column.addLayout(form)
         column.addLayout(more)
         column.addWidget(self.plan_label)
+        column.addWidget(self.lacking_label)
         column.addStretch()
 
     def _connect(self) -> None:
@@ -165,10 +163,13 @@ class SetupPanel(QWidget):
         self.out_edit.setPlaceholderText(str(settings.target or "beside the volumes"))
         if settings.out is None:
             self.out_edit.clear()
-        lines = [controller.ready.text] if controller.ready is not None else []
-        text = "\n".join([*lines, controller.lacking] if controller.lacking else lines)
-        self.plan_label.setText(text)
-        self.plan_label.setVisible(bool(text))
+        text = "Planning …" if controller.cohort is not None else ""
+        if controller.ready is not None:
+            text = controller.ready.text
+        elif controller.lacking:
+            text = ""
+        show_sentence(self.plan_label, text, False)
+        show_sentence(self.lacking_label, controller.lacking, True)
 
     def close_events(self) -> None:
         """Let go of the weights store."""

@@ -99,7 +99,10 @@ class TrainingPanel(QWidget):
         card, files = training.plan.card, f"weights: {result.weights}\ncard: {result.card}"
         stored = can_be_stored(card)
         if not stored:
-            files += f"\nuse it with: openmedlab segment IMAGE --method {card.name} --weights FILE"
+            files += (
+                f"\nuse it with: openmedlab segment IMAGE --method {card.name} --weights "
+                f"{result.weights} -o OUT"
+            )
         self.files_label.setText(files)
         self.use_button.setText(f"Use in {place_of(training.plan.family.task)}")
         self.use_button.setVisible(stored)

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_openmedlab.finetune.controller import FinetuneController
-from napari_openmedlab.widgets.small import wrapped_label
+from napari_openmedlab.widgets.small import show_sentence, wrapped_label
 from openmedlab.tuning.data import Cohort
 
 COLUMNS = ("volume", "voxel size", "labels", "part")
@@ -129,8 +129,8 @@ class VolumesPanel(QWidget):
         cohort, folder = controller.cohort, controller.settings.folder
         if folder is not None and not self.folder_edit.hasFocus():
             self.folder_edit.setText(str(folder))
-        self.found_label.setText(found(cohort) if cohort is not None else controller.looking)
-        self.found_label.setVisible(bool(self.found_label.text()))
+        text = found(cohort) if cohort is not None else controller.looking
+        show_sentence(self.found_label, controller.wrong or text, bool(controller.wrong))
         for view in (self.volume_tree, self.label_list):
             view.setVisible(cohort is not None)
         if cohort is not None:

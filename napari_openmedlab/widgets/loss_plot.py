@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
@@ -40,7 +40,7 @@ class LossPlot(QWidget):
 
     def show_points(self, points: Sequence[Point], steps: int) -> None:
         """Draw the looks so far of a training of ``steps`` updates at most."""
-        if (len(points), steps) == (len(self._points), self._steps):
+        if (list(points), steps) == (self._points, self._steps):
             return
         self._points, self._steps = list(points), max(steps, 1)
         self.update()
@@ -50,9 +50,9 @@ class LossPlot(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.fillRect(self.rect(), GROUND)
-        if self._points:
-            training = [(p.step, p.training) for p in self._points if p.training is not None]
-            validation = [(p.step, p.validation) for p in self._points]
+        training = _finite((p.step, p.training) for p in self._points)
+        validation = _finite((p.step, p.validation) for p in self._points)
+        if validation:
             low, high = _span([v for _, v in (*training, *validation)])
             self._axes(painter, low, high)
             for curve, color in ((training, TRAINING), (validation, VALIDATION)):
@@ -109,12 +109,15 @@ class LossPlot(QWidget):
             left += 36 + painter.fontMetrics().horizontalAdvance(text)
 
 
+def _finite(entries: Iterable[tuple[int, float | None]]) -> list[tuple[int, float]]:
+    return [(step, v) for step, v in entries if v is not None and math.isfinite(v)]
+
+
 def _span(values: Sequence[float]) -> tuple[float, float]:
-    """Return rounded ends round all finite values."""
-    finite = [v for v in values if math.isfinite(v)] or [0.0]
-    step = _round_step(max(finite) - min(finite) or 1.0)
-    low = math.floor(min(finite) / step) * step
-    return low, max(math.ceil(max(finite) / step) * step, low + step)
+    """Return rounded ends round all values."""
+    step = _round_step(max(values) - min(values) or 1.0)
+    low = math.floor(min(values) / step) * step
+    return low, max(math.ceil(max(values) / step) * step, low + step)
 
 
 def _ticks(low: float, high: float) -> list[float]:

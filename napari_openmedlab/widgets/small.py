@@ -15,6 +15,13 @@ def wrapped_label(text: str = "") -> QLabel:
     return label
 
 
+def show_sentence(label: QLabel, text: str, error: bool) -> None:
+    """Show a sentence, an error in orange; hide the label where there is none."""
+    label.setText(text)
+    label.setVisible(bool(text))
+    label.setStyleSheet("color: #ffb454;" if error else "")
+
+
 def fill_width(combo: QComboBox) -> None:
     """Let a combo box take the width there is, however long its entries are."""
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -119,6 +119,10 @@ class Desk:
         return self.setup.plan_label.text()
 
     @property
+    def lacking(self):
+        return self.setup.lacking_label.text()
+
+    @property
     def found(self):
         return self.setup.volumes.found_label.text()
 
@@ -197,7 +201,7 @@ def test_weights_that_are_missing_are_offered_or_replaced_by_a_file(
     assert setup.model_combo.currentText() == "Tiny STU-Net - needs weights"
     assert setup.weights_button.isVisible()
     desk.type(setup.volumes.folder_edit, str(folder))
-    desk.wait(lambda: "Tiny STU-Net" in desk.plan)
+    desk.wait(lambda: "Tiny STU-Net" in desk.lacking)
     assert not desk.widget.start_button.isEnabled()
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(base), ""))
     desk.choose(setup.start_combo, setup.start_combo.findText(FILE))
@@ -211,7 +215,7 @@ def test_weights_that_are_missing_are_offered_or_replaced_by_a_file(
 def test_more_memory_than_there_is_keeps_it_from_starting(stored, desk, folder, monkeypatch):
     monkeypatch.setattr("openmedlab.tuning.memory.free_bytes", lambda _: 1_000_000)
     desk.open(folder)
-    assert "0.0 GB are free" in desk.plan.splitlines()[-1]
+    assert "0.0 GB are free; keep the encoder as it is" in desk.lacking
     assert not desk.widget.start_button.isEnabled()
 
 
