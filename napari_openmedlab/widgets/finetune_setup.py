@@ -40,12 +40,12 @@ class SetupPanel(QWidget):
         self.weights_button = QPushButton("Get the weights …")
         self.start_combo = QComboBox()
         self.volumes = VolumesPanel(controller)
-        self.few_shot_check = QCheckBox("few-shot: keep the encoder as it is (about 5 volumes)")
+        self.few_shot_check = QCheckBox("few-shot: keep the encoder (about 5 volumes)")
         self.length_spin = QSpinBox()
         self.unit_combo = QComboBox()
         self.name_edit = QLineEdit()
         self.out_edit = QLineEdit()
-        self.out_button = QPushButton("Choose …")
+        self.out_button = QPushButton("…")
         self.plan_label, self.lacking_label = wrapped_label(), wrapped_label()
         self._fill()
         self._lay_out()
@@ -69,8 +69,8 @@ class SetupPanel(QWidget):
         form.addRow(self.model_detail)
         form.addRow(self.weights_button)
         form.addRow("start from", self.start_combo)
-        form.addRow("volumes", self.volumes)
-        more.addRow("", self.few_shot_check)
+        form.addRow(self.volumes)
+        more.addRow(self.few_shot_check)
         more.addRow("at most", _row(self.length_spin, self.unit_combo))
         more.addRow("name", self.name_edit)
         more.addRow("output", _row(self.out_edit, self.out_button))
@@ -140,9 +140,9 @@ class SetupPanel(QWidget):
     def _show_models(self) -> None:
         controller, settings = self.controller, self.controller.settings
         self.model_combo.clear()
-        for name, model in controller.models.items():
-            state = "" if model.state == "ready" else f" - {model.state}"
-            self.model_combo.addItem(f"{model.card.title}{state}", name)
+        for name, offered in controller.models.items():
+            state = "" if offered.state == "ready" else f" - {offered.state}"
+            self.model_combo.addItem(f"{offered.card.title}{state}", name)
         self.model_combo.setCurrentIndex(self.model_combo.findData(settings.model))
         model = controller.models.get(settings.model)
         self.start_combo.clear()

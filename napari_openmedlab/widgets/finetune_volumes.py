@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
+    QLabel,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
@@ -42,7 +43,7 @@ class VolumesPanel(QWidget):
         super().__init__()
         self.controller = controller
         self.folder_edit = QLineEdit()
-        self.folder_button = QPushButton("Choose …")
+        self.folder_button = QPushButton("…")
         self.layers_button = QPushButton("Add the open layers to the folder …")
         self.found_label = wrapped_label()
         self.volume_tree = QTreeWidget()
@@ -63,6 +64,8 @@ class VolumesPanel(QWidget):
         )
         self.volume_tree.setHeaderLabels(COLUMNS)
         self.volume_tree.setRootIsDecorated(False)
+        self.volume_tree.setStyleSheet(f"QTreeView::item {{ height: {ROW}px; }}")
+        self.label_list.setStyleSheet(f"QListView::item {{ height: {ROW}px; }}")
         self.volume_tree.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
         self.volume_tree.setToolTip("Tick volumes that judge; without a tick a quarter does")
         self.label_list.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -73,6 +76,7 @@ class VolumesPanel(QWidget):
 
     def _lay_out(self) -> None:
         row = QHBoxLayout()
+        row.addWidget(QLabel("volumes"))
         row.addWidget(self.folder_edit, 1)
         row.addWidget(self.folder_button)
         column = QVBoxLayout(self)
