@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,10 +85,13 @@ def test_two_processes_learn_what_one_does(tiny, folder, tmp_path):
         found[count] = json.loads(done.stdout), read_checkpoint(out / "weights.safetensors")
     (alone, one), (shared, two) = found[1], found[2]
     assert (alone["processes"], shared["processes"]) == (1, 2)
-    for a, b in zip(alone["curve"], shared["curve"], strict=True):
+    assert alone["curve"][0] == shared["curve"][0]
+    for a, b in zip(alone["curve"][1:], shared["curve"][1:], strict=True):
         assert a == pytest.approx(b, rel=1e-4)
     assert one.keys() == two.keys()
-    for name in one:
+    # an instance norm takes these biases away: their gradient is rounding, which AdamW enlarges
+    idle = re.compile(r"conv[12]\.bias$")
+    for name in (name for name in one if not idle.search(name)):
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-5)
     moved = read_checkpoint(tiny)
     assert not torch.allclose(one["seg_outputs.4.weight"], moved["seg_outputs.4.weight"], atol=1e-4)
