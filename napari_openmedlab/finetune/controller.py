@@ -160,7 +160,7 @@ class FinetuneController:
         self.planned.emit()
 
     def _take_plan(self, ready: Ready) -> None:
-        if ready.settings == self.settings:
+        if ready.settings == self.settings and ready.plan.request.cohort is self.cohort:
             self.ready, self.lacking = ready, ready.lacking
             self.planned.emit()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QFileDialog, QMessageBox
+from qtpy.QtWidgets import QFileDialog
 
 from napari_openmedlab.finetune.training import duration
 from napari_openmedlab.widgets.finetune import TRAINING, FinetuneWidget
@@ -264,27 +264,23 @@ def test_a_cancelled_training_is_kept_and_goes_on(stored, desk, folder, gate):
     assert [point.step for point in desk.controller.result.curve] == [0, 1, 2, 3]
 
 
-def test_another_training_in_the_folder_is_told_and_left_alone_until_begun_anew(
+def test_other_settings_in_the_same_folder_are_refused_until_begun_anew(
     stored, desk, folder, monkeypatch
 ):
-    out = folder.parent / "scans-tiny-tuned"
-    out.mkdir()
-    (out / "checkpoint.pt").write_bytes(b"damaged")
-    desk.type(desk.setup.volumes.folder_edit, str(folder))
-    desk.wait(lambda: "checkpoint.pt cannot be read" in desk.lacking)
-    other = {"history": {"step": 5, "waited": 0}, "settings": "other"}
-    torch.save(other, out / "checkpoint.pt")
     desk.open(folder, updates=1)
-    desk.setup.length_spin.setValue(7)
-    desk.wait(lambda: "goes on from update 5" in desk.plan)
+    desk.press(desk.widget.start_button)
+    desk.settle()
+    desk.wait(lambda: desk.widget.start_button.text() == "Go on from 1")
+    desk.setup.length_spin.setValue(2)
     desk.press(desk.widget.start_button)
     desk.settle()
     assert "belongs to a training with other settings" in desk.status
-    desk.setup.length_spin.setValue(1)
-    monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
+    question = "napari_openmedlab.widgets.finetune.QMessageBox.question"
+    yes = importlib.import_module("qtpy.QtWidgets").QMessageBox.StandardButton.Yes
+    monkeypatch.setattr(question, lambda *_: yes)
     desk.press(desk.widget.restart_button)
     desk.settle()
-    assert desk.controller.result.curve[-1].step == 1
+    assert desk.controller.result.curve[-1].step == 2
 
 
 def test_closing_the_widget_ends_the_training_and_keeps_it(stored, desk, folder):
