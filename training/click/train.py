@@ -32,7 +32,7 @@ from openmedlab.core.progress import CancelToken, Progress
 from openmedlab.tuning.loop import Loop, Schedule, best_weights, short_floats
 
 SCHEDULE = Schedule(
-    steps=2400, rate=2e-3, decay=1e-3, warm=100, average=0.995, check=200, patience=10**6
+    steps=1900, rate=2e-3, decay=1e-3, warm=100, average=0.995, check=200, patience=10**6
 )
 BATCH = 4
 SEED = 12

@@ -243,6 +243,8 @@ def _stroke(random: Random, target: Tensor) -> Tensor:
     voxels = (inner >= 0.6 * inner.max()).nonzero().float()
     along = int((axis + 1 + random.integers(2)) % 3)
     near = voxels[(voxels[:, along] - start[along]).abs() <= random.integers(3, 16)]
+    if not len(near):
+        return start[None].float()
     order = near[:, along].argsort()
     return near[order][:: max(1, len(near) // 24)][:24]
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 BUILTIN = "builtin"
+CLICK = "openmedlab-click"
+NEEDS_TORCH = "pip install 'napari-openmedlab[local]'"
 
 State = Literal["ready", "needs weights", "needs torch"]
 
@@ -52,7 +54,7 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
     Parameters
     ----------
     name
-        ``"builtin"`` or a model card's name.
+        ``"builtin"``, ``"openmedlab-click"`` or a model card's name.
     weights
         A checkpoint to use instead of the stored one.
     device
@@ -68,6 +70,9 @@ def promptable(name: str, weights: Path | None = None, device: str | None = None
     made: Promptable
     if name == BUILTIN:
         made = load_object("openmedlab.builtin.click:ClickSegmenter")()
+        return made
+    if name == CLICK:
+        made = load_object("openmedlab.clicknet.load:segmenter")(weights, device)
         return made
     network, version = trained(name, weights)
     predictor = load_object(network_of(name).predictor)
@@ -97,6 +102,11 @@ def trained(name: str, weights: Path | None = None) -> tuple[torch.nn.Module, st
 def methods() -> dict[str, OfferedMethod]:
     """Return the methods for a menu, by name, the built-in one first."""
     offered = {BUILTIN: OfferedMethod(_method(BUILTIN, "Built-in"), "ready", "nothing to download")}
+    click = _method(CLICK, "OpenMEDLab click network")
+    if importlib.util.find_spec("torch") is None:
+        offered[CLICK] = OfferedMethod(click, "needs torch", NEEDS_TORCH)
+    else:
+        offered[CLICK] = OfferedMethod(click, "ready", "bundled")
     for info in WeightsStore().list_models():
         card = info.card
         if card.task == "promptable":
@@ -109,7 +119,7 @@ def model_state(info: ModelInfo) -> tuple[State, str]:
     """Return what stands between the user and a model, and the same in words."""
     card = info.card
     if importlib.util.find_spec("torch") is None:
-        return "needs torch", "pip install 'napari-openmedlab[local]'"
+        return "needs torch", NEEDS_TORCH
     if info.path is None:
         by_hand = "" if card.fetchable else ", download by hand"
         return "needs weights", f"{told_size(card)}, {card.licence}{by_hand}"
