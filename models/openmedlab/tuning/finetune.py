@@ -101,10 +101,10 @@ def finetune(
     began = time.monotonic()
     family, request = plan.family, plan.request
     cases = prepared_cases(plan, family, progress, cancel)
-    parts = [
+    learned, judged = (
         [cases[name] for name in names] for names in (plan.split.training, plan.split.validation)
-    ]
-    task = CohortTask(family, *parts, plan.batch, request.seed, plan.device)
+    )
+    task = CohortTask(family, learned, judged, plan.batch, request.seed, plan.device)
     network = started(plan, family)
     before = task.dice(network)
     loop = Loop(network, task, plan.schedule, request.out, _purpose(plan))

@@ -152,7 +152,7 @@ class Loop:
             group["lr"] = schedule.rate * min(1.0, (step + 1) / schedule.warm) * max(share, 0.01)
         loss = self._task.loss(self.network, step)
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         average_gradients(self._learned)
         torch.nn.utils.clip_grad_norm_(self._learned, 5.0)
         self._optimizer.step()

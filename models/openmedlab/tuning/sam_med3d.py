@@ -56,7 +56,8 @@ class SamMed3DFamily(Family):
     def prepare(self, volume: Volume, labels: Labels) -> tuple[Floats, Labels]:
         frame = Frame(volume.geometry)
         image = np.empty(frame.geometry.shape, np.float32)
-        for start in product(*(range(0, n, SIZE) for n in image.shape)):
+        depth, height, width = (range(0, n, SIZE) for n in image.shape)
+        for start in product(depth, height, width):
             area = window(start).clipped(image.shape)
             part = frame.sample(volume, start)
             image[area.slices] = part[area.relative_to(window(start)).slices]
