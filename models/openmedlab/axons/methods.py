@@ -132,7 +132,9 @@ def _published(name: str) -> Make:
 METHODS: dict[str, SegmenterChoice] = {
     choice.name: choice
     for choice in (
-        SegmenterChoice("axon-small", "Axon-Small (bundled)", "torch", 0.3, 0.6, _small),
+        SegmenterChoice(
+            "axon-small", "Axon-Small (bundled)", "torch", 0.3, 0.6, _small, smallest=30
+        ),
         SegmenterChoice(
             "ridge", "Ridge filter", "", 0.8 / 1.8, 0.5, _ridge, measure=_measure_ridge
         ),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from openmedlab.axons.statistics import VolumeStatistics
+from openmedlab.nn.layers import to_depth, to_space
 from openmedlab.zoo.checkpoint import differences, listed, read_checkpoint
 from openmedlab.zoo.errors import WeightsError
 from openmedlab.zoo.methods import default_device
@@ -72,20 +73,6 @@ class AxonSmall(nn.Module):
         up = self.up(self.coarse(self.down(fine)))
         fine = fine[:, :, 6:-6, 6:-6, 6:-6]
         return to_space(self.head(self.merge(torch.cat([up, fine], 1))))
-
-
-def to_depth(x: Tensor) -> Tensor:
-    """Turn every 2x2x2 block of (B, C, z, y, x) into eight channels."""
-    b, c, z, y, x_ = x.shape
-    blocks = x.reshape(b, c, z // 2, 2, y // 2, 2, x_ // 2, 2)
-    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, z // 2, y // 2, x_ // 2)
-
-
-def to_space(x: Tensor) -> Tensor:
-    """Undo `to_depth`."""
-    b, _, z, y, x_ = x.shape
-    blocks = x.reshape(b, 2, 2, 2, z, y, x_).permute(0, 4, 1, 5, 2, 6, 3)
-    return blocks.reshape(b, 1, 2 * z, 2 * y, 2 * x_)
 
 
 @dataclass(frozen=True)

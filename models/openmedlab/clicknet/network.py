@@ -1,4 +1,4 @@
-"""`ClickNet`: the bundled promptable U-Net, 2.6 million parameters.
+"""`ClickNet`: the bundled promptable U-Net, 2.8 million parameters.
 
 The finest stage works on the 2 x 2 x 2 blocks of a window, which makes it eight times cheaper
 than one on voxels; batch normalisation folds into the convolutions and quantises well.
@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from openmedlab.axons.small_net import to_depth, to_space
+from openmedlab.nn.layers import to_depth, to_space
 
 SIDE = 64
 INPUTS = 6

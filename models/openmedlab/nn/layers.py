@@ -69,3 +69,17 @@ def neck(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
         conv(outputs, outputs, 3, padding=1, bias=False),
         ChannelNorm(outputs),
     )
+
+
+def to_depth(x: Tensor) -> Tensor:
+    """Turn every 2x2x2 block of (B, C, z, y, x) into eight channels."""
+    b, c, z, y, x_ = x.shape
+    blocks = x.reshape(b, c, z // 2, 2, y // 2, 2, x_ // 2, 2)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, z // 2, y // 2, x_ // 2)
+
+
+def to_space(x: Tensor) -> Tensor:
+    """Undo `to_depth`, of one channel."""
+    b, _, z, y, x_ = x.shape
+    blocks = x.reshape(b, 2, 2, 2, z, y, x_).permute(0, 4, 1, 5, 2, 6, 3)
+    return blocks.reshape(b, 1, 2 * z, 2 * y, 2 * x_)
