@@ -116,3 +116,22 @@ def test_the_answer_depends_on_the_prompts_alone(volume):
 def test_only_negative_prompts_are_refused(volume):
     with pytest.raises(PromptError, match="negative"):
         ask(seeing(2), volume[0], [Point(CENTRE, positive=False)])
+
+
+def test_the_bundled_weights_segment_a_kidney_of_the_phantom(tmp_path, monkeypatch):
+    from openmedlab.evaluation.simulate import centre_click
+    from openmedlab.io.phantom import phantom
+    from openmedlab.zoo.methods import promptable
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    model = promptable("openmedlab-click", device="cpu")
+    scan, labels = phantom((30, 80, 100))
+    number = next(n for n, label in labels.labels.items() if label.name == "kidney_left")
+    truth = labels.array == number
+    click = centre_click(truth, scan.geometry.spacing)
+    patch = ask(model, scan, [click])
+    mask = np.zeros(scan.shape, bool)
+    mask[patch.region.slices] = patch.mask
+    assert dice(mask, truth) > 0.7
+    assert patch.method == "openmedlab-click"
+    assert "openvino" not in model.version

@@ -76,13 +76,14 @@ def test_methods_say_what_they_wait_for(add_card, monkeypatch):
     add_card("a", about=402_000_000, url="https://example.org/a")
     add_card("b", page="https://example.org")
     offered = methods()
-    assert list(offered) == ["builtin", "a", "b"]
+    assert list(offered) == ["builtin", "openmedlab-click", "a", "b"]
     assert offered["builtin"].state == "ready"
     assert (offered["a"].state, offered["a"].detail) == ("needs weights", "402 MB, MIT")
     assert "download by hand" in offered["b"].detail
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert methods()["a"].state == "needs torch"
     assert methods()["builtin"].state == "ready"
+    assert methods()["openmedlab-click"].state == "needs torch"
 
 
 def test_a_promptable_carries_exactly_the_weights_given(add_card, tmp_path):
