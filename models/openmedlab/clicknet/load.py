@@ -28,9 +28,6 @@ SHAPE = (1, INPUTS, SIDE, SIDE, SIDE)
 def segmenter(weights: Path | None = None, device: str | None = None) -> ClickNetSegmenter:
     """Return openmedlab-click with the bundled or other weights.
 
-    On the CPU it runs through OpenVINO where that is installed, in the precision that a
-    one-off probe found fastest.
-
     Raises
     ------
     WeightsError
@@ -40,13 +37,21 @@ def segmenter(weights: Path | None = None, device: str | None = None) -> ClickNe
     network = load(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     version = f"openmedlab-click {__version__} {digest}"
-    where = device or default_device()
-    if where == "cpu" and importlib.util.find_spec("openvino"):
+    return predictor(network, device or default_device(), version)
+
+
+def predictor(network: ClickNet, device: str, version: str) -> ClickNetSegmenter:
+    """Return the network ready for clicks.
+
+    On the CPU it runs through OpenVINO where that is installed, in the precision that a
+    one-off probe found fastest.
+    """
+    if device == "cpu" and importlib.util.find_spec("openvino"):
         from openmedlab.nn.openvino import OpenVinoNetwork
 
         fast = OpenVinoNetwork(network.eval(), SHAPE, _cache(), version, examples)
         return ClickNetSegmenter(fast, f"{version} openvino {fast.precision}")
-    return ClickNetSegmenter(_torch(network, torch.device(where)), version)
+    return ClickNetSegmenter(_torch(network, torch.device(device)), version)
 
 
 def load(path: Path) -> ClickNet:

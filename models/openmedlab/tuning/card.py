@@ -17,8 +17,8 @@ from openmedlab.engine.manifest import versions
 from openmedlab.io.atomic import replacing
 from openmedlab.tuning.families import Family
 from openmedlab.tuning.loop import world
-from openmedlab.zoo.card import cards
 from openmedlab.zoo.checkpoint import write_safetensors
+from openmedlab.zoo.registry import NETWORKS
 
 if TYPE_CHECKING:
     from openmedlab.tuning.finetune import Result
@@ -30,7 +30,7 @@ def write_weights(plan: Plan, family: Family, best: Mapping[str, Tensor], path: 
     tuned = {
         "classes": list(family.names) if family.task == "labels" else [],
         "frame": family.frame,
-        "card": model_card(plan, family) if plan.card.name in cards() else {},
+        "card": model_card(plan, family) if plan.card.network in NETWORKS else {},
     }
     metadata = {"model": plan.card.name, "tuned": json.dumps(tuned)}
     if family.plans:

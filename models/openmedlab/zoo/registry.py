@@ -65,6 +65,9 @@ NETWORKS: dict[str, Network] = {
     "sam-vit-l": _sam("vit_l"),
     "sam-vit-h": _sam("vit_h"),
     "medsam": _sam("vit_b", "MedSam"),
+    "openmedlab-click": Network(
+        "openmedlab.clicknet.network:ClickNet", "openmedlab.clicknet.load:predictor"
+    ),
     "stu-net-s": _stunet("small"),
     "stu-net-b": _stunet("base"),
     "stu-net-l": _stunet("large"),
