@@ -19,10 +19,8 @@ from torch import Tensor, nn
 
 from openmedlab.axons.statistics import VolumeStatistics
 from openmedlab.nn.layers import to_depth, to_space
-from openmedlab.zoo.checkpoint import differences, listed, read_checkpoint
-from openmedlab.zoo.errors import WeightsError
 from openmedlab.zoo.methods import default_device
-from openmedlab.zoo.registry import shapes
+from openmedlab.zoo.recognise import filled
 
 BUNDLED = Path(__file__).parent / "axon_small.safetensors"
 WIDTHS = (24, 64)
@@ -186,12 +184,7 @@ def load(path: Path) -> AxonSmall:
     WeightsError
         The file cannot be read or belongs to another network.
     """
-    network = AxonSmall()
-    tensors = read_checkpoint(path)
-    if lines := differences(tensors, shapes(network)):
-        raise WeightsError(f"{path.name} does not fit Axon-Small: {listed(lines)}.")
-    network.load_state_dict(tensors)
-    return network
+    return filled(AxonSmall(), path, "Axon-Small")
 
 
 @lru_cache(maxsize=4)

@@ -15,10 +15,8 @@ from openmedlab import __version__
 from openmedlab.clicknet.network import INPUTS, SIDE, ClickNet
 from openmedlab.clicknet.predictor import ClickNetSegmenter
 from openmedlab.nn.device import autocast
-from openmedlab.zoo.checkpoint import differences, listed, read_checkpoint
-from openmedlab.zoo.errors import WeightsError
 from openmedlab.zoo.methods import default_device
-from openmedlab.zoo.registry import shapes
+from openmedlab.zoo.recognise import filled
 
 BUNDLED = Path(__file__).parent / "click.safetensors"
 EXAMPLES = 12
@@ -62,12 +60,7 @@ def load(path: Path) -> ClickNet:
     WeightsError
         The file cannot be read or belongs to another network.
     """
-    network = ClickNet()
-    tensors = read_checkpoint(path)
-    if lines := differences(tensors, shapes(network)):
-        raise WeightsError(f"{path.name} does not fit openmedlab-click: {listed(lines)}.")
-    network.load_state_dict(tensors)
-    return network
+    return filled(ClickNet(), path, "openmedlab-click")
 
 
 def _torch(network: ClickNet, device: torch.device) -> Callable[[Tensor], Tensor]:

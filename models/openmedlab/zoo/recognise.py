@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from openmedlab.core.errors import OpenMedLabError
 from openmedlab.zoo.card import ModelCard, cards
-from openmedlab.zoo.checkpoint import Tensors, differences, listed
+from openmedlab.zoo.checkpoint import Tensors, differences, listed, read_checkpoint
 from openmedlab.zoo.errors import AmbiguousError, WeightsError
-from openmedlab.zoo.registry import Signature, signature
+from openmedlab.zoo.registry import Signature, shapes, signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+N = TypeVar("N", bound="nn.Module")
 
 
 def recognise(tensors: Tensors, file: Path, digests: Mapping[str, str]) -> ModelCard:
@@ -55,6 +61,21 @@ def require_fit(tensors: Tensors, card: ModelCard, expected: Signature, file: st
         names = " or ".join(other.name for other in others)
         raise WeightsError(f"{file} is a checkpoint of {names}, not of {card.name}.")
     raise WeightsError(f"{file} does not fit {card.name}: {listed(lines)}.")
+
+
+def filled(network: N, path: Path, title: str) -> N:
+    """Return one of our own networks with a file's weights.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read or belongs to another network.
+    """
+    tensors = read_checkpoint(path)
+    if lines := differences(tensors, shapes(network)):
+        raise WeightsError(f"{path.name} does not fit {title}: {listed(lines)}.")
+    network.load_state_dict(tensors)
+    return network
 
 
 def _published(card: ModelCard, digests: Mapping[str, str]) -> bool:
