@@ -6,7 +6,7 @@ from openmedlab.misfm.pctnet import PctNet
 from openmedlab.nn.fill import fill_by_name
 from openmedlab.sam_med3d.encoder import ImageEncoder
 from openmedlab.sam_med3d.network import SamMed3DNetwork
-from openmedlab.tuning.augment import augment, has_sides
+from openmedlab.tuning.augment import augment, may_mirror
 from openmedlab.tuning.cases import Case, _places
 from openmedlab.tuning.families import family
 from openmedlab.tuning.plan import tunable
@@ -71,9 +71,11 @@ def test_pct_net_learns_classes_of_its_own(cohort, monkeypatch):
 
 
 def test_labels_with_sides_are_never_mirrored():
-    assert has_sides(["liver", "kidney_left"])
-    assert has_sides(["Right lung"])
-    assert not has_sides(["liver", "cleft", "bright spot"])
+    assert not may_mirror(["liver", "kidney_left"])
+    assert not may_mirror(["Right lung"])
+    assert may_mirror(["liver", "cleft", "bright spot"])
+    assert may_mirror(["label_1"])
+    assert not may_mirror(["label_2", "label_3", "liver"])
     image = torch.arange(1000.0).reshape(10, 10, 10)
     for seed in range(20):
         changed, _ = augment(np.random.default_rng(seed), image, image > 500, mirror=False)

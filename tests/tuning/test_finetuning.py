@@ -85,8 +85,11 @@ def test_it_is_refused_where_memory_lacks(request_, monkeypatch):
 
 
 def test_fine_tuned_weights_label_a_volume_and_become_a_model(request_):
-    points = []
-    result = finetune(plan(request_), on_curve=points.append)
+    points, said = [], []
+    progress = Progress(lambda done, total, text: said.append(text.split()[0]))
+    result = finetune(plan(request_), progress, on_curve=points.append)
+    assert [*dict.fromkeys(said)] == ["preparing", "judging", "loss"]
+    assert said[-1] == "judging"
     assert tuple(points) == result.curve
     assert [p.step for p in points] == [0, 1, 2, 3, 4]
     assert result.best.validation == min(p.validation for p in points)

@@ -14,11 +14,16 @@ from torch.nn import functional
 TURN = math.radians(10)
 SCALE = 0.1
 SIDED = re.compile(r"(^|[^a-z])(left|right|l|r)([^a-z]|$)", re.IGNORECASE)
+UNNAMED = re.compile(r"(label|segment|class)?[ _]?\d+", re.IGNORECASE)
 
 
-def has_sides(names: Sequence[str]) -> bool:
-    """Whether some label is on one side of the body by its name, so that mirroring would lie."""
-    return any(SIDED.search(name) for name in names)
+def may_mirror(names: Sequence[str]) -> bool:
+    """Whether a mirrored body keeps its labels: none has a side, or may have one unsaid.
+
+    Of several labels without a name (``label_3``) two may be a left and a right.
+    """
+    unnamed = [name for name in names if UNNAMED.fullmatch(name)]
+    return len(unnamed) < 2 and not any(SIDED.search(name) for name in names)
 
 
 def augment(

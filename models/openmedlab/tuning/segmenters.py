@@ -21,7 +21,7 @@ from openmedlab.stunet.plan import Plan, released_plan
 from openmedlab.stunet.preprocess import inside_mask, normalise, resample
 from openmedlab.stunet.resample import nearest_operator
 from openmedlab.stunet.structures import structures
-from openmedlab.tuning.augment import augment, has_sides
+from openmedlab.tuning.augment import augment, may_mirror
 from openmedlab.tuning.cases import Case, Triple
 from openmedlab.tuning.families import Family, Floats, Labels
 from openmedlab.tuning.losses import scales_loss
@@ -67,7 +67,7 @@ class SegmenterFamily(Family):
 
     def sample(self, network: Any, case: Case, random: np.random.Generator, device: str) -> Tensor:
         image, label = self._cut(case, case.draw(random, self.window))
-        image, label = augment(random, image, label, mirror=not has_sides(self.names))
+        image, label = augment(random, image, label, mirror=may_mirror(self.names))
         return self._loss(network, image.to(device), label.to(device))
 
     def judge(self, network: Any, case: Case, device: str) -> tuple[float, dict[int, float]]:
