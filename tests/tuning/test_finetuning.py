@@ -10,6 +10,7 @@ from tiny_tuning import NAME, build, write_base
 from openmedlab.core import Cancelled, CancelToken, InputError, Progress
 from openmedlab.core.errors import MemoryGuardError
 from openmedlab.labeling.methods import LabelerChoice, offered_labelers
+from openmedlab.server.models import Models, UnknownModelError
 from openmedlab.tuning import memory
 from openmedlab.tuning.finetune import finetune, started
 from openmedlab.tuning.plan import Request, plan, tunable
@@ -138,10 +139,17 @@ def check_import(result, volume, found):
     again = LabelerChoice("my-vessels", device="cpu").make()
     kept = again.label(volume, None, Progress(), CancelToken())
     np.testing.assert_array_equal(kept.array, found.array)
+    served = Models(dict)
+    served.require_labeler(LabelerChoice("my-vessels"))
+    rows = {row["name"]: row for row in served.describe()}
+    assert rows["my-vessels"]["classes"] == {"1": "organ", "2": "vessel"}
+    assert rows["my-vessels"]["state"] == "ready"
     with pytest.raises(InputError, match="'stu-net-s' is a published model"):
         store.import_checkpoint(result.weights, "stu-net-s")
     store.remove("my-vessels")
     assert "my-vessels" not in cards()
+    with pytest.raises(UnknownModelError, match="no labelling model 'my-vessels'; this server has"):
+        served.require_labeler(LabelerChoice("my-vessels"))
 
 
 def test_a_cancelled_training_goes_on_to_the_same_curve(request_, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from openmedlab import zoo
 from openmedlab.core import Capabilities, InputError, Labeler, Localizer, Promptable
-from openmedlab.labeling.methods import BUILTIN, LABELERS, LabelerChoice
+from openmedlab.labeling.methods import LabelerChoice, OfferedLabeler, offered_labelers
 from openmedlab.localization import methods as localizing
 from openmedlab.localization.methods import LocalizerChoice
 
@@ -74,14 +74,20 @@ class Models:
             return made.capabilities
         return Capabilities(frozenset(card.prompts), dimensions=card.dimensionality)
 
+    def labelers(self) -> Mapping[str, OfferedLabeler]:
+        """The labelling models on offer, by name; fine-tuned ones from the weights store too."""
+        return offered_labelers()
+
     def require_labeler(self, choice: LabelerChoice) -> None:
         """Raise when a labeler is unknown or its weights are not here."""
-        if choice.name not in LABELERS:
+        offered = self.labelers()
+        if choice.name not in offered:
             raise UnknownModelError(
                 f"There is no labelling model {choice.name!r}; this server has "
-                f"{', '.join(LABELERS)}."
+                f"{', '.join(offered)}."
             )
-        _require_ready(choice.name, *labeler_state(choice.name))
+        found = offered[choice.name]
+        _require_ready(found.name, found.state, found.detail)
 
     def labeler(self, choice: LabelerChoice) -> Labeler:
         """Return a labeler, made on first use (call on the inference thread)."""
@@ -107,7 +113,7 @@ class Models:
     def describe(self) -> list[dict[str, Any]]:
         """Return one row of plain values for every model."""
         rows = [self._promptable_row(n, found) for n, found in self.offered().items()]
-        rows += [_labeler_row(name) for name in LABELERS]
+        rows += [_labeler_row(found) for found in self.labelers().values()]
         return rows + [_localizer_row(name) for name in localizing.LOCALIZERS]
 
     def _promptable_row(self, name: str, found: zoo.OfferedMethod) -> dict[str, Any]:
@@ -129,22 +135,6 @@ class Models:
         }
 
 
-def labeler_state(name: str) -> tuple[str, str]:
-    """Return what stands between the user and a labeler, and the same in words."""
-    if name == BUILTIN:
-        return "ready", "nothing to download"
-    return zoo.model_state(zoo.WeightsStore().info(name))
-
-
-def labeler_classes(name: str) -> dict[int, str]:
-    """Return the names that a labeler knows, by number, without its weights."""
-    if name == BUILTIN:
-        return dict(LabelerChoice(name).make().classes)
-    from openmedlab.stunet.structures import structures
-
-    return {n: s.name for n, s in structures().items()}
-
-
 def localizer_state(name: str) -> tuple[str, str]:
     """Return what stands between the user and a localizer, and the same in words."""
     if name == localizing.BUILTIN:
@@ -157,9 +147,9 @@ def _require_ready(name: str, state: str, detail: str) -> None:
         raise NotReadyError(f"{name} {state} ({detail}).")
 
 
-def _labeler_row(name: str) -> dict[str, Any]:
-    classes = {str(n): word for n, word in labeler_classes(name).items()}
-    return _row(name, "labels", labeler_state(name), "Built-in tissues", classes)
+def _labeler_row(found: OfferedLabeler) -> dict[str, Any]:
+    classes = {str(n): label.name for n, label in enumerate(found.labels, 1)}
+    return _row(found.name, "labels", (found.state, found.detail), found.title, classes)
 
 
 def _localizer_row(name: str) -> dict[str, Any]:

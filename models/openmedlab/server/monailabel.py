@@ -28,7 +28,7 @@ from openmedlab.core import (
     Volume,
 )
 from openmedlab.io import read_labels, write_labels
-from openmedlab.labeling.methods import LABELERS, LabelerChoice
+from openmedlab.labeling.methods import LabelerChoice
 from openmedlab.server import monailabel_session, monailabel_store
 from openmedlab.server.files_in import only_file, read_bounded, uploaded
 from openmedlab.server.guard import same_token
@@ -184,7 +184,7 @@ async def _labelled(
     words: dict[str, Any],
     start: MaskPrompt | None,
 ) -> tuple[LabelVolume, dict[str, float]]:
-    if model in LABELERS:
+    if model in service.models.labelers():
         names = read_names(words.get("classes"))
         done, timings = await service.label(request, lease, volume, LabelerChoice(model), names)
         return done, timings.to_json()

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from openmedlab.core import Cancelled, InputError, LabelVolume, OpenMedLabError, Volume
 from openmedlab.io import read_labels, write_labels
-from openmedlab.labeling.methods import LABELERS, LabelerChoice
+from openmedlab.labeling.methods import LabelerChoice
 from openmedlab.server.datastore import FINAL, ORIGINAL, Datastore, UnknownImageError
 from openmedlab.server.files_in import only_file, read_bounded, uploaded
 from openmedlab.server.models import UnknownModelError
@@ -167,8 +167,9 @@ def _batch_routes(routes: APIRouter, store: Store, label: Labelling) -> None:
         run_sync: bool = False,
     ) -> dict[str, Any] | JSONResponse:
         """Label the datastore's images; the results get the tag ``original``."""
-        if model not in LABELERS:
-            raise UnknownModelError(f"{model!r} cannot label by itself; use {', '.join(LABELERS)}.")
+        offered = store.service.models.labelers()
+        if model not in offered:
+            raise UnknownModelError(f"{model!r} cannot label by itself; use {', '.join(offered)}.")
         store.service.models.require_labeler(LabelerChoice(model))
         if runs and runs[-1].state == RUNNING:
             return JSONResponse({"detail": "A batch is running already."}, 429)
