@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import zarr
 from axon_helpers import tubes, use_blur, write_image
 from skimage.measure import label
 
+from openmedlab.axons import methods
 from openmedlab.axons.methods import components, method, segment_array
 from openmedlab.axons.segment import AxonRun, read_run, segment_volume
 from openmedlab.blocks import ImageSource, crew
@@ -21,6 +23,7 @@ from openmedlab.blocks.engine import BlocksFailed
 from openmedlab.core import Cancelled, CancelToken, InputError
 from openmedlab.io.lazy import open_volume
 from openmedlab.io.omezarr import opened
+from openmedlab.zoo.checkpoint import read_checkpoint, write_safetensors
 
 BLOCKS = [(16, 16, 16), (32, 48, 32), (64, 80, 96)]
 
@@ -110,6 +113,21 @@ def test_cancelled_run_goes_on_and_a_finished_one_is_kept(here, tmp_path):
     with pytest.raises(InputError, match="made from other settings"):
         segment_volume(run(path, smallest=50), here)
     assert segment_volume(run(path, smallest=50), here, restart=True).components < made.components
+
+
+def test_other_weights_are_another_run_wherever_they_lie(here, tmp_path, monkeypatch):
+    image = np.zeros((32, 32, 64), np.uint16)
+    image[10:20, 16, 8:56] = 4000
+    path = write_image(tmp_path, image + 100)
+    small = AxonRun(ImageSource(path), "axon-small", block=(64, 64, 64))
+    segment_volume(small, here)
+    moved = shutil.copy(methods.BUNDLED, tmp_path / "moved.safetensors")
+    assert segment_volume(replace(small, weights=moved), here).kept
+    other = {k: v + 0.01 for k, v in read_checkpoint(moved).items() if v.is_floating_point()}
+    write_safetensors({**read_checkpoint(moved), **other}, tmp_path / "new.safetensors", {})
+    monkeypatch.setattr(methods, "BUNDLED", tmp_path / "new.safetensors")
+    with pytest.raises(InputError, match="made from other settings"):
+        segment_volume(small, here)
 
 
 def test_a_damaged_chunk_is_told_and_mended(here, tmp_path):

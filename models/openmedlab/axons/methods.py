@@ -21,6 +21,7 @@ from openmedlab.axons.statistics import ArrayLike, Each, VolumeStatistics, each_
 from openmedlab.core.contracts import Segmenter
 from openmedlab.core.errors import InputError
 from openmedlab.core.progress import CancelToken, Progress
+from openmedlab.zoo.store import WeightsStore
 
 
 class AxonSegmenter(Segmenter, Protocol):
@@ -42,6 +43,8 @@ class AxonSegmenter(Segmenter, Protocol):
         """
         ...
 
+
+BUNDLED = Path(__file__).parent / "axon_small.safetensors"
 
 Make = Callable[[VolumeStatistics, Path | None], AxonSegmenter]
 
@@ -80,6 +83,8 @@ class SegmenterChoice:
     make
         Makes the segmenter from the statistics and, where given, a weights file (of the
         method's own network, as `training.train` writes it).
+    file
+        Returns the weights file that `make` would use, None where there is none.
     """
 
     name: str
@@ -89,6 +94,7 @@ class SegmenterChoice:
     seed: float
     make: Make = field(compare=False)
     measure: Measure = field(default=measure, compare=False)
+    file: Callable[[Path | None], Path | None] = field(default=lambda given: given, compare=False)
     smallest: int = 10
 
 
@@ -118,6 +124,14 @@ def _small(statistics: VolumeStatistics, weights: Path | None) -> AxonSegmenter:
     return SmallSegmenter.of(statistics, weights)
 
 
+def _small_file(given: Path | None) -> Path | None:
+    return WeightsStore().find("axon-small", given or BUNDLED)
+
+
+def _published_file(name: str) -> Callable[[Path | None], Path | None]:
+    return lambda given: WeightsStore().find(name, given)
+
+
 def _published(name: str) -> Make:
     def make(statistics: VolumeStatistics, weights: Path | None) -> AxonSegmenter:
         from openmedlab.zoo.registry import load_object
@@ -129,20 +143,29 @@ def _published(name: str) -> Make:
     return make
 
 
+PUBLISHED = {"axon-seg": "Axon-Seg, attention", "axon-seg-unet": "Axon-Seg, U-Net"}
+
 METHODS: dict[str, SegmenterChoice] = {
     choice.name: choice
     for choice in (
         SegmenterChoice(
-            "axon-small", "Axon-Small (bundled)", "torch", 0.3, 0.6, _small, smallest=30
+            "axon-small",
+            "Axon-Small (bundled)",
+            "torch",
+            0.3,
+            0.6,
+            _small,
+            smallest=30,
+            file=_small_file,
         ),
         SegmenterChoice(
             "ridge", "Ridge filter", "", 0.8 / 1.8, 0.5, _ridge, measure=_measure_ridge
         ),
-        SegmenterChoice(
-            "axon-seg", "Axon-Seg, attention", "weights", 0.5, 0.5, _published("axon-seg")
-        ),
-        SegmenterChoice(
-            "axon-seg-unet", "Axon-Seg, U-Net", "weights", 0.5, 0.5, _published("axon-seg-unet")
+        *(
+            SegmenterChoice(
+                name, title, "weights", 0.5, 0.5, _published(name), file=_published_file(name)
+            )
+            for name, title in PUBLISHED.items()
         ),
     )
 }

@@ -40,6 +40,7 @@ from openmedlab.core.region import Index3, _index3
 from openmedlab.core.volume import Volume
 from openmedlab.io.lazy import short_name
 from openmedlab.io.note import Note
+from openmedlab.zoo.store import WeightsStore
 
 RUN = "openmedlab-run"
 BLOCK = (256, 256, 256)
@@ -365,11 +366,11 @@ class _Work:
 
 def _plan(run: AxonRun, statistics: VolumeStatistics) -> dict[str, Any]:
     """What decides the result, as plain values."""
-    weights = None if run.weights is None else [str(run.weights), run.weights.stat().st_mtime_ns]
+    file = run.choice().file(run.weights)
     plan: dict[str, Any] = {
         "image": run.source.to_json(),
         "method": run.method,
-        "weights": weights,
+        "weights": None if file is None else WeightsStore().sha256(file),
         "rules": asdict(run.rules()),
         "block": run.block,
         "probabilities": run.probabilities,

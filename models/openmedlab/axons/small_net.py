@@ -17,12 +17,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from openmedlab.axons import methods
 from openmedlab.axons.statistics import VolumeStatistics
 from openmedlab.nn.layers import to_depth, to_space
 from openmedlab.zoo.methods import default_device
 from openmedlab.zoo.recognise import filled
 
-BUNDLED = Path(__file__).parent / "axon_small.safetensors"
 WIDTHS = (24, 64)
 REACH = 20
 TILE = 64
@@ -139,7 +139,7 @@ class SmallSegmenter:
         WeightsError
             The file cannot be read or belongs to another network.
         """
-        made = cls(GreyScale.of(statistics), weights or BUNDLED)
+        made = cls(GreyScale.of(statistics), weights or methods.BUNDLED)
         _network(made.weights, "cpu")
         return made
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from openmedlab.axons.small_net import BUNDLED, AxonSmall, GreyScale, load
+from openmedlab.axons.methods import BUNDLED
+from openmedlab.axons.small_net import AxonSmall, GreyScale, load
 from openmedlab.axons.statistics import VolumeStatistics, measure_blocks
 from openmedlab.axons.trainer import Cube, Settings, Trainer
 from openmedlab.axonseg.annotate import cut_mix, fine_label, match_histogram, rough_label
