@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from axon_helpers import use_blur, write_image
 from pyarrow import parquet
 from scipy import ndimage
 
@@ -14,8 +16,9 @@ from openmedlab.axons.export import region_columns, write_swc, write_table
 from openmedlab.axons.graph import REACH, block_graph
 from openmedlab.axons.measure import measure_graph
 from openmedlab.axons.regions import Regions
+from openmedlab.axons.segment import AxonRun, segment_volume
 from openmedlab.axons.skeleton import skeletonize_volume
-from openmedlab.blocks import crew
+from openmedlab.blocks import ImageSource, crew
 from openmedlab.core import Geometry, InputError, Label, LabelVolume, Region
 from openmedlab.io import write_labels
 
@@ -133,6 +136,23 @@ def test_lengths_of_tubes_across_cells(graph):
     assert 0 < row.mean_radius_um < 6
     edges = [parquet.read_table(f) for f in sorted(graph.graph.glob("edges-*.parquet"))]
     assert len({n for t in edges for n in t["component"].to_pylist()}) == 3
+
+
+def test_labels_that_were_made_anew_are_thinned_anew(here, tmp_path, monkeypatch):
+    use_blur(monkeypatch)
+    run = AxonRun(ImageSource(write_image(tmp_path)), "blur", block=(64, 80, 96))
+    labels = segment_volume(run, here).labels
+    before = skeletonize_volume(labels, here)
+    assert skeletonize_volume(labels, here).nodes == before.nodes
+    segment_volume(replace(run, threshold=0.8), here, restart=True)
+    after = skeletonize_volume(labels, here)
+    assert 0 < after.nodes < before.nodes
+    found = measure_graph(after.graph)
+    assert found.length_mm * 1000 == pytest.approx(after.length_um)
+    assert found.components["nodes"].sum() == after.nodes
+    other = AxonRun(ImageSource(tmp_path / "brain.ome.zarr"), "blur", name="other")
+    with pytest.raises(InputError, match=r"holds the graph of .*axons; give another folder"):
+        skeletonize_volume(segment_volume(other, here).labels, here, out=after.graph)
 
 
 def test_regions_are_looked_up_by_world_coordinates(graph, tmp_path):

@@ -40,7 +40,7 @@ from openmedlab.io.note import Note
 
 CELL = (256, 256, 256)
 MARGIN = (32, 32, 32)
-RECORD = "openmedlab-skeleton"
+RECORD, JOURNAL = "graph.json", "journal.jsonl"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +76,8 @@ def skeletonize_volume(
 ) -> Skeletonized:
     """Thin axon labels of any size; go on where an earlier run stopped.
 
+    Labels that were segmented anew since are thinned anew.
+
     Parameters
     ----------
     labels
@@ -89,7 +91,8 @@ def skeletonize_volume(
     Raises
     ------
     InputError
-        These are no labels, or their segmentation has not finished.
+        These are no labels, their segmentation has not finished, or ``out`` holds the graph
+        of others.
     BlocksFailed, Cancelled
         What was finished is kept.
     """
@@ -101,10 +104,10 @@ def skeletonize_volume(
     levels = plan_levels(volume, CELL)
     target = Multilevel(skeleton, tuple(v.factor for v in levels), sum(v.near for v in levels))
     plan = {"labels": source.to_json(), "run": read_run(source.path).get("result")}
-    if read_plan(folder / "journal.jsonl") is None:
-        folder.mkdir(parents=True, exist_ok=True)
+    if not _holds(folder, plan):
+        _clear(folder)
         _make_output(target, levels, volume, _version(source.path))
-    ledger = Ledger(folder / "journal.jsonl", plan)
+    ledger = Ledger(folder / JOURNAL, plan)
     told: dict[str, Any] = {"progress": progress, "cancel": cancel}
     grid = BlockGrid(volume.shape, CELL)
     try:
@@ -125,6 +128,24 @@ def skeletonize_volume(
     record = {"labels": str(source.path), "skeleton": str(skeleton), "geometry": geometry}
     _write_record(folder, record)
     return made
+
+
+def _holds(folder: Path, plan: dict[str, Any]) -> bool:
+    """Tell whether the folder holds a graph of these very labels, finished or not."""
+    known = read_plan(folder / JOURNAL)
+    if known is not None and known["labels"] != plan["labels"]:
+        raise InputError(
+            f"{folder} holds the graph of {known['labels']['path']}; give another folder."
+        )
+    return known == plan
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, without the files of a graph."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in (RECORD, "nodes-*.parquet", "edges-*.parquet", JOURNAL):
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def _make_output(target: Multilevel, levels: list[Level], volume: Volume, version: str) -> None:
@@ -175,7 +196,7 @@ def _version(path: Path) -> str:
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
     import json
 
-    with replacing(folder / "graph.json") as temporary:
+    with replacing(folder / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
@@ -190,7 +211,7 @@ def read_record(folder: Path) -> tuple[Path, Geometry]:
     import json
 
     try:
-        record = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return Path(record["labels"]), Geometry.from_json(record["geometry"])
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
