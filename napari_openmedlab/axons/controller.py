@@ -229,6 +229,7 @@ class AxonsController:
         self.run = run
         self.map = BlockMap(BlockGrid(run.source.open().shape, run.block))
         self._drop_labels()
+        self._take_traced(None)
         workers = self.workers
 
         def work(progress: Progress, cancel: CancelToken) -> Segmented:
@@ -322,12 +323,15 @@ class AxonsController:
 
         self._attempt(start)
 
-    def _show_traced(self, traced: Traced) -> None:
+    def _take_traced(self, traced: Traced | None) -> None:
         self.traced = traced
+        self.traced_changed.emit()
+
+    def _show_traced(self, traced: Traced) -> None:
+        self._take_traced(traced)
         if self.image is not None:
             self.viewer.add_layer(skeleton_layer(traced, self.image))
         self.told.emit(f"{traced.words()}. Skeletons: {traced.skeleton.skeleton}.", False)
-        self.traced_changed.emit()
 
     def export(self, path: Path) -> None:
         """Write the table of pieces as .csv or .parquet."""

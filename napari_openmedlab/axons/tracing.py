@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Points
 
-from napari_openmedlab.layers.geometry import geometry_of, grid_of
+from napari_openmedlab.layers.geometry import grid_of
 from openmedlab.axons.measure import Measured, measure_graph, node_files, read_tables
-from openmedlab.axons.skeleton import Skeletonized, skeletonize_volume
+from openmedlab.axons.regions import MICROMETRES
+from openmedlab.axons.skeleton import Skeletonized, read_record, skeletonize_volume
 from openmedlab.blocks import crew
 from openmedlab.core import CancelToken, Progress
 
@@ -26,7 +27,7 @@ class Traced:
     Attributes
     ----------
     points
-        (N, 3) LPS in micrometres, of the longest pieces.
+        (N, 3) voxel indices (z, y, x) of the labels, of the longest pieces.
     pieces
         The piece of every point.
     """
@@ -92,19 +93,20 @@ def _shown(measured: Measured) -> npt.NDArray[Any]:
 def _points(
     graph: Path, wanted: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    _, geometry = read_record(graph)
     places, pieces = [np.empty((0, 3))], [np.empty(0, np.int64)]
     for nodes in read_tables(node_files(graph)):
         here = np.isin(nodes["component"], wanted)
         places.append(np.column_stack([nodes[f"{a}_um"] for a in "xyz"])[here])
         pieces.append(nodes["component"][here].astype(np.int64))
-    return np.concatenate(places), np.concatenate(pieces)
+    world = np.concatenate(places) / MICROMETRES[geometry.unit]
+    return geometry.world_to_index(world), np.concatenate(pieces)
 
 
 def skeleton_layer(traced: Traced, image: Image) -> Points:
     """Return the skeleton's points on the grid of its image, a colour for each piece."""
-    index = geometry_of(image).world_to_index(traced.points)
     return Points(
-        index,
+        traced.points,
         name=f"{image.name} skeletons",
         size=2,
         border_width=0,

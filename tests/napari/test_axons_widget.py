@@ -7,6 +7,7 @@ import pytest
 from napari.layers import Labels, Points
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from scipy import ndimage
 
 from napari_openmedlab.axons.map import DONE, BlockMap
 from napari_openmedlab.axons.trial import visible_region
@@ -14,6 +15,7 @@ from napari_openmedlab.widgets.axons import AxonsWidget
 from openmedlab.axons.demo import winding_axons
 from openmedlab.axons.methods import METHODS, SegmenterChoice
 from openmedlab.blocks import BlockEvent, BlockGrid
+from openmedlab.core import Geometry, Volume
 from openmedlab.io import read_labels, write_volume
 
 LEFT = Qt.MouseButton.LeftButton
@@ -102,6 +104,32 @@ def test_a_whole_run_fills_the_map_and_leaves_labels_skeletons_and_a_table(
     controller.export(tmp_path / "pieces.csv")
     rows = list(csv.DictReader((tmp_path / "pieces.csv").open()))
     assert len(rows) == widget.lengths_table.rowCount()
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_skeletons_lie_on_the_labels_in_any_unit_and_a_new_run_forgets_them(
+    widget, qtbot, tmp_path, corrected
+):
+    controller, drawn = widget.controller, winding_axons((32, 96, 96), fibres=4)
+    geometry = Geometry.from_spacing(drawn.shape, (3e-3, 2e-3, 1e-3), (7.0, -2.0, 5.0))
+    path = write_volume(Volume(drawn.read(), geometry, "LS", "mm"), tmp_path / "mm.ome.zarr")
+    (image,) = widget.viewer.open(str(path), plugin="napari-openmedlab")
+    controller.choose_image(image)
+    if corrected:
+        controller.choose_voxel_size((4.0, 3.0, 2.0))
+    press(widget, widget.run_button, qtbot)
+    press(widget, widget.trace_button, qtbot)
+    (points,) = (layer for layer in widget.viewer.layers if isinstance(layer, Points))
+    on_disk = read_labels(path / "labels" / "axons").array[:]
+    near = ndimage.binary_dilation(on_disk > 0)
+    assert near[tuple(np.rint(points.data).astype(int).T)].mean() > 0.95
+    corner = np.zeros(3)
+    np.testing.assert_allclose(points.data_to_world(corner), image.data_to_world(corner))
+    QTest.mouseClick(widget.restart_button, LEFT)
+    assert controller.traced is None
+    assert widget.lengths_table.rowCount() == 0
+    assert not widget.export_button.isEnabled()
+    qtbot.waitUntil(lambda: not controller.busy, timeout=WAIT)
 
 
 def test_cancel_keeps_blocks_and_the_next_run_goes_on(widget, qtbot, brain):
