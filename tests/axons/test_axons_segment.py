@@ -18,6 +18,7 @@ from skimage.measure import label
 from openmedlab.axons import methods
 from openmedlab.axons.methods import components, method, segment_array
 from openmedlab.axons.segment import AxonRun, read_run, segment_volume
+from openmedlab.axons.skeleton import skeletonize_volume
 from openmedlab.blocks import ImageSource, crew
 from openmedlab.blocks.engine import BlocksFailed
 from openmedlab.core import Cancelled, CancelToken, InputError
@@ -113,6 +114,15 @@ def test_cancelled_run_goes_on_and_a_finished_one_is_kept(here, tmp_path):
     with pytest.raises(InputError, match="made from other settings"):
         segment_volume(run(path, smallest=50), here)
     assert segment_volume(run(path, smallest=50), here, restart=True).components < made.components
+
+
+def test_a_new_run_of_other_blocks_sees_its_own_arrays_in_the_same_workers(here, tmp_path):
+    path = write_image(tmp_path)
+    for block in BLOCKS:
+        made = segment_volume(run(path, block=block), here, restart=True)
+        np.testing.assert_array_equal(open_volume(made.labels).read(), whole())
+        thin = skeletonize_volume(made.labels, here)
+        assert thin.nodes == (open_volume(thin.skeleton).read() > 0).sum()
 
 
 def test_other_weights_are_another_run_wherever_they_lie(here, tmp_path, monkeypatch):

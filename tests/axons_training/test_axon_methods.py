@@ -5,8 +5,15 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from openmedlab.axons.methods import METHODS, components, default_method, method, segment_array
-from openmedlab.axons.small_net import BUNDLED, REACH, AxonSmall, SmallSegmenter, _network, load
+from openmedlab.axons.methods import (
+    BUNDLED,
+    METHODS,
+    components,
+    default_method,
+    method,
+    segment_array,
+)
+from openmedlab.axons.small_net import REACH, AxonSmall, SmallSegmenter, load
 from openmedlab.axons.statistics import PERCENTS, VolumeStatistics, measure, measure_blocks
 from openmedlab.core.errors import Cancelled, InputError
 from openmedlab.core.progress import CancelToken
@@ -90,9 +97,20 @@ def test_the_bundled_network_is_small():
 
 def test_folding_the_normalisation_changes_nothing():
     plain = load(BUNDLED).eval()
+    folded = METHODS["axon-small"].make(measure(np.ones((9, 9, 9), np.uint8)), None).network("cpu")
     x = torch.randn(1, 1, 48, 44, 52, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(_network(BUNDLED, "cpu")(x), plain(x), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(folded(x), plain(x), rtol=1e-3, atol=1e-3)
+
+
+def test_new_weights_in_an_old_place_are_used(tmp_path, volume):
+    path, block = tmp_path / "weights.safetensors", volume[:48, :48, :48]
+    kinds = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        write_safetensors(AxonSmall().state_dict(), path, {})
+        kinds.append(segment_array(block, METHODS["axon-small"].make(measure(block), path)))
+    assert not np.array_equal(*kinds)
 
 
 def test_an_answer_depends_on_its_neighbourhood_alone():

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from openmedlab.axons import methods
 from openmedlab.axons.statistics import VolumeStatistics
+from openmedlab.blocks.files import stamp
 from openmedlab.nn.layers import to_depth, to_space
 from openmedlab.zoo.methods import default_device
 from openmedlab.zoo.recognise import filled
@@ -140,8 +141,12 @@ class SmallSegmenter:
             The file cannot be read or belongs to another network.
         """
         made = cls(GreyScale.of(statistics), weights or methods.BUNDLED)
-        _network(made.weights, "cpu")
+        made.network("cpu")
         return made
+
+    def network(self, device: str) -> nn.Module:
+        """Return the network, loaded once for as long as its file stays the same."""
+        return _network(self.weights, stamp(self.weights), device)
 
     def is_empty(self, block: npt.NDArray[Any]) -> bool:
         """Tell cheaply that this block, given without halo, would come out all zero."""
@@ -172,7 +177,7 @@ class SmallSegmenter:
         device = default_device()
         x = torch.from_numpy(self.scale(filled))[None, None].to(device)
         with torch.inference_mode():
-            found = _network(self.weights, device)(x).sigmoid_()
+            found = self.network(device)(x).sigmoid_()
         return np.asarray(found[0, 0].cpu().numpy())
 
 
@@ -188,7 +193,7 @@ def load(path: Path) -> AxonSmall:
 
 
 @lru_cache(maxsize=4)
-def _network(path: Path, device: str) -> nn.Module:
+def _network(path: Path, _made: object, device: str) -> nn.Module:
     """Return the network ready to run, its normalisation folded into the convolutions."""
     network = load(path).eval()
     for stage in (network.fine, network.coarse, network.merge):

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from openmedlab.axonseg.network import WINDOW
+from openmedlab.blocks.files import stamp
 from openmedlab.zoo.methods import default_device, trained
 from openmedlab.zoo.store import WeightsStore
 
@@ -85,7 +86,7 @@ class PublishedSegmenter:
         normal = (filled - np.float32(self.mean)) / np.float32(max(self.std, 1e-8))
         device = default_device()
         with torch.inference_mode():
-            logits = _network(self.name, self.weights, device)(
+            logits = _network(self.name, self.weights, stamp(self.weights), device)(
                 torch.from_numpy(normal)[None, None].to(device)
             )
         core = slice(MARGIN, MARGIN + CORE)
@@ -93,6 +94,6 @@ class PublishedSegmenter:
 
 
 @lru_cache(maxsize=2)
-def _network(name: str, weights: Path, device: str) -> nn.Module:
+def _network(name: str, weights: Path, _made: object, device: str) -> nn.Module:
     network, _ = trained(name, weights)
     return network.eval().to(device)

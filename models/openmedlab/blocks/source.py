@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from openmedlab.blocks.files import stamp
 from openmedlab.core.errors import InputError
 from openmedlab.core.region import Index3, Region
 from openmedlab.core.volume import ArrayLike3D, Volume
@@ -38,14 +39,14 @@ class ImageSource:
     level: int = 0
 
     def open(self) -> Volume:
-        """Return the image, kept open in this process.
+        """Return the image, kept open in this process until another is put in its place.
 
         Raises
         ------
         InputError
             It cannot be opened, or has no such level.
         """
-        return _open(self)
+        return _open(self, stamp(self.path))
 
     def read(self, region: Region, halo: Index3 = (0, 0, 0)) -> npt.NDArray[Any]:
         """Return a block with its halo; beyond the image its outermost voxels are repeated.
@@ -112,7 +113,7 @@ def _place(key: Any) -> str:
 
 
 @lru_cache(maxsize=4)
-def _open(source: ImageSource) -> Volume:
+def _open(source: ImageSource, _made: object) -> Volume:
     volume = _opened(source)
     return replace(volume, array=_Told(volume.array, source.path.name))
 

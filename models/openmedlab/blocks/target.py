@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from openmedlab.blocks.files import stamp
 from openmedlab.blocks.levels import Level, coarse_region, reduced
 from openmedlab.core.errors import OpenMedLabError
 from openmedlab.core.region import Index3, Region, _index3
@@ -119,8 +120,9 @@ class Multilevel:
         group.attrs[key] = dict(record)
 
     def array(self, level: int = 0) -> Any:
-        """Return one level's zarr array."""
-        return _opened(str(self.path / str(level)))
+        """Return one level's zarr array, kept open until another is made in its place."""
+        place = self.path / str(level)
+        return _opened(str(place), stamp(place))
 
     def write(self, region: Region, block: npt.NDArray[Any]) -> None:
         """Write a whole block to the finest level and to all levels that blocks fill."""
@@ -173,7 +175,7 @@ def _up(size: int, step: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _opened(path: str) -> Any:
+def _opened(path: str, _made: object) -> Any:
     import zarr
 
     return zarr.open_array(path, mode="r+")
