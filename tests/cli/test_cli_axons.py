@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+import tifffile
 from axon_brain import brain
 
+from openmedlab.axons.small_net import GreyScale
+from openmedlab.axons.statistics import measure
 from openmedlab.core import Geometry, Volume
 from openmedlab.io import write_volume
 from openmedlab.io.lazy import open_volume
+from openmedlab.zoo.checkpoint import read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,22 @@ def test_segment_skeletonize_measure(cli, image, tmp_path):
     assert np.asarray(open_volume(files["d.ome.zarr"]).read()).max() > 0
 
 
+def test_cubes_are_learned_on_the_scale_of_their_volume(cli, image, tmp_path):
+    cubes, scales = tmp_path / "cubes", []
+    cubes.mkdir()
+    volume = open_volume(image).read()[:24, :24, :64]
+    tifffile.imwrite(cubes / "a_image.tif", volume)
+    tifffile.imwrite(cubes / "a_label.tif", (volume > volume.mean()).astype(np.uint8))
+    for more in ((), ("--image", image)):
+        out = tmp_path / f"out{len(more)}"
+        made = cli("axons", "train", cubes, "-o", out, *more, "--epochs", 1, "--json")
+        assert made.code == 0, made.err
+        note = read_metadata(out / "weights.safetensors")
+        scales.append(json.loads(note["grey_scale"]))
+    assert scales[0] != scales[1]
+    assert scales[1] == asdict(GreyScale.of(measure(open_volume(image).array)))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -61,6 +82,7 @@ def test_segment_skeletonize_measure(cli, image, tmp_path):
         (("skeletonize", "{image}/nothing"), "no such file"),
         (("measure", "{image}"), "no finished graph"),
         (("measure", "{image}", "--annotation", "a.nii", "--atlas", "b"), "not both"),
+        (("measure", "{image}", "--names", "a.csv"), "belong to an annotation"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(cli, image, arguments, words):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ def train(
     trainer.run(progress or Progress(), cancel or CancelToken())
     weights = out / "weights.safetensors"
     names = ", ".join(cube.name for cube in cubes)
-    write_safetensors(trainer.best, weights, {"name": "axon-small", "fine_tuned_on": names})
+    note = {"fine_tuned_on": names, "grey_scale": json.dumps(asdict(scale))}
+    write_safetensors(trainer.best, weights, {"name": "axon-small", **note})
     return weights
 
 

@@ -152,6 +152,8 @@ def measure(
 
     if annotation is not None and atlas is not None:
         raise InputError("Give an annotation or an atlas, not both.")
+    if names is not None and annotation is None:
+        raise InputError("Names belong to an annotation; give that too.")
     regions = Regions.read(annotation, names) if annotation else None
     regions = Regions.of_atlas(atlas) if atlas else regions
     with progress("Measuring") as report, interruptible() as cancel:
@@ -211,14 +213,22 @@ def train(
         str, typer.Option(help="Weights to start from: axon-small, a file, or 'nothing'.")
     ] = "axon-small",
     epochs: Annotated[int, typer.Option(help="How often every voxel is seen, at most.")] = 30,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="The volume they were cut from; sets the grey scale, as in a run."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tune the bundled network on your own cubes; a stopped training goes on."""
     from openmedlab.axons import training
+    from openmedlab.axons.statistics import measure as statistics_of
+    from openmedlab.blocks import ImageSource
 
     found = training.read_cubes(cubes)
     say(f"{len(found)} cubes: {', '.join(cube.name for cube in found)}")
     with progress("Training") as report, interruptible() as cancel:
+        array = ImageSource(image).open().array if image else None
+        statistics = None if array is None else statistics_of(array, report, cancel)
         weights = training.train(
             found,
             out,
@@ -226,6 +236,7 @@ def train(
             epochs,
             progress=report,
             cancel=cancel,
+            statistics=statistics,
         )
     text = f"{weights}\nuse it with: openmedlab axons segment IMAGE --weights {weights}"
     result({"weights": str(weights)}, text, as_json)
