@@ -1,6 +1,7 @@
 """The bundled Axon-Small against the ridge filter, by the four measures that matter.
 
     python benchmarks/axon_model.py --data FOLDER [--weights FILE] [--pictures FOLDER]
+    python benchmarks/axon_model.py --data FOLDER --network   # without the slow ridge filter
 
 ``FOLDER`` is the sample data's ``axon/public``. Scores are those of centre lines: precision
 is the share of the found skeleton within 2 voxels of the true mask, recall the share of the
@@ -17,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,7 @@ from scipy import ndimage
 from openmedlab.axons.methods import METHODS, components, segment_array
 from openmedlab.axons.ridge import measure_ridge
 from openmedlab.axons.small_net import SmallSegmenter
-from openmedlab.axons.statistics import VolumeStatistics
+from openmedlab.axons.statistics import VolumeStatistics, measure
 from openmedlab.axonseg.annotate import skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "axons"))
@@ -42,7 +44,6 @@ SEEDS = range(7000, 7003)
 GAIN = 9.0
 
 Array = npt.NDArray
-METHOD_NAMES = ("axon-small", "ridge, of the block", "ridge, of the volume")
 
 
 @dataclass
@@ -51,16 +52,22 @@ class Judge:
 
     weights: Path | None
     volume: VolumeStatistics
+    ridge: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the methods."""
+        return "axon-small", *(("ridge, of the block", "ridge, of the volume") * self.ridge)
 
     def masks(self, block: Array) -> dict[str, Array]:
         """Return what every method finds in a block."""
         small, ridge = METHODS["axon-small"], METHODS["ridge"]
         network = SmallSegmenter.of(self.volume, self.weights)
         found = [components(segment_array(block, network), small)]
-        for statistics in (measure_ridge(block), self.volume):
+        for statistics in (measure_ridge(block), self.volume) if self.ridge else ():
             response = ridge.make(statistics, None).segment_block(block, (0, 0, 0))
             found.append(components(response, ridge))
-        return dict(zip(METHOD_NAMES, found, strict=True))
+        return dict(zip(self.names, found, strict=True))
 
 
 def blocks(example: Array, floor: float, axons: bool) -> Iterator[tuple[Array, Scene, int]]:
@@ -80,7 +87,7 @@ def blocks(example: Array, floor: float, axons: bool) -> Iterator[tuple[Array, S
 
 def inserted(example: Array, judge: Judge, pictures: Path | None) -> list[str]:
     """Measure 1: generated axons in real ground."""
-    scores = {name: Score() for name in METHOD_NAMES}
+    scores = {name: Score() for name in judge.names}
     bare = bare_grounds(example, judge)
     for number, (image, scene, place) in enumerate(blocks(example, floor_of(judge), True)):
         found = judge.masks(image)
@@ -112,7 +119,7 @@ def labelled(data: Path, judge: Judge, pictures: Path | None) -> list[str]:
     found, lines = judge.masks(image), []
     for word in ("rough", "fine"):
         truth = tifffile.imread(data / f"cube1001_{word}.tif") > 0
-        scores = {name: Score() for name in METHOD_NAMES}
+        scores = {name: Score() for name in judge.names}
         for name, mask in found.items():
             scores[name].add(mask, truth, skeleton(truth))
         lines += table(f"Cube 1001 against its {word} label", scores)
@@ -122,7 +129,7 @@ def labelled(data: Path, judge: Judge, pictures: Path | None) -> list[str]:
 
 def artefacts(example: Array, judge: Judge, pictures: Path | None) -> list[str]:
     """Measure 3: artefacts in real ground, no axons."""
-    counts = {name: [0, 0] for name in METHOD_NAMES}
+    counts = {name: [0, 0] for name in judge.names}
     size = 0
     bare = bare_grounds(example, judge)
     for number, (image, _, place) in enumerate(blocks(example, floor_of(judge), False)):
@@ -144,11 +151,12 @@ def speed(example: Array, judge: Judge) -> list[str]:
     """Measure 4: CPU seconds per million voxels of one thread, 64 x 128 x 128 voxels."""
     block = example[:64, :128, 150:278]
     lines = ["### CPU seconds per million voxels, one thread", ""]
-    cases = {
+    cases: dict[str, tuple[Any, bool]] = {
         "axon-small, halo included": (SmallSegmenter.of(judge.volume, judge.weights), True),
-        "ridge, halo included": (METHODS["ridge"].make(judge.volume, None), True),
-        "ridge, without halo": (METHODS["ridge"].make(judge.volume, None), False),
     }
+    if judge.ridge:
+        ridge = METHODS["ridge"].make(judge.volume, None)
+        cases |= {"ridge, halo included": (ridge, True), "ridge, without halo": (ridge, False)}
     for name, (segmenter, padded) in cases.items():
         halo = segmenter.halo if padded else (0, 0, 0)
         image = np.pad(block, [(h, h) for h in halo], mode="edge")
@@ -190,9 +198,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--network", action="store_true", help="judge the network alone")
     given = parser.parse_args()
     example = tifffile.imread(given.data / EXAMPLE)
-    judge = Judge(given.weights, measure_ridge(example))
+    statistics = measure(example) if given.network else measure_ridge(example)
+    judge = Judge(given.weights, statistics, not given.network)
     assert all(_inside(ground) for ground in GROUNDS)
     for lines in (
         inserted(example, judge, given.pictures),

@@ -6,7 +6,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training" / "axons"))
 import generator
-from generator import ARTEFACTS, Optics, Scene, add_artefacts, add_axons, background, compose
+import train
+from generator import (
+    ARTEFACTS,
+    Optics,
+    Scene,
+    add_artefacts,
+    add_axons,
+    background,
+    compose,
+    texture,
+)
 from scoring import Score
 
 SHAPE = (40, 48, 48)
@@ -66,6 +76,31 @@ def test_real_ground_without_added_light_stays_as_it_is():
     lit = compose(random, tissue, contrast, 9.0, 0.0)
     assert lit[:, 22:28].mean() == pytest.approx(2 * tissue[:, 22:28].mean(), rel=0.1)
     assert np.array_equal(lit[:, :20], tissue[:, :20])
+
+
+def test_texture_is_alike_among_neighbours_more_so_along_z():
+    along_z, along_x = [], []
+    for seed in range(8):
+        fine = texture(np.random.default_rng(seed), SHAPE)
+        assert fine.std() == pytest.approx(1, rel=1e-3)
+        along_z.append((fine[1:] * fine[:-1]).mean())
+        along_x.append((fine[..., 1:] * fine[..., :-1]).mean())
+    assert 0.3 < np.mean(along_x) < np.mean(along_z) < 1
+
+
+def test_dimmed_ground_is_darker_and_has_more_grain():
+    light = background(np.random.default_rng(2), SHAPE) * 4
+    darker = [train.dimmed(np.random.default_rng(seed), light) for seed in range(20)]
+    changed = [d for d in darker if not np.array_equal(d, light)]
+    assert 8 < len(changed) < 20
+    for dim in changed:
+        assert np.median(dim) < 0.95 * np.median(light)
+        assert grain(dim) > grain(light)
+
+
+def grain(light):
+    """How much neighbours differ, beside how bright it is."""
+    return np.abs(np.diff(light, axis=2)).mean() / light.mean()
 
 
 def test_scores_forgive_two_voxels_and_no_more():

@@ -322,13 +322,20 @@ def add_artefacts(
 def background(random: Random, shape: Shape) -> Floats:
     """Return a generated background in grey values: tissue, its texture, the camera's offset."""
     coarse = ndimage.gaussian_filter(random.normal(size=shape), random.uniform(8, 20))
-    fine = ndimage.gaussian_filter(random.normal(size=shape), random.uniform(1.0, 3.0))
     level = np.exp(random.uniform(np.log(300), np.log(4000)))
     tissue = level * np.exp(
         coarse / coarse.std() * random.uniform(0, 0.35)
-        + fine / fine.std() * random.uniform(0, 0.06)
+        + texture(random, shape) * random.uniform(0, 0.2)
     )
     return np.asarray(tissue, np.float32)
+
+
+def texture(random: Random, shape: Shape) -> Floats:
+    """Return the fine structure that tissue has besides noise: deviation 1, longer along z."""
+    lateral = random.uniform(0.7, 2.5)
+    sigmas = (lateral * random.uniform(1, 1.5), lateral, lateral)
+    fine = ndimage.gaussian_filter(random.standard_normal(shape, np.float32), sigmas)
+    return np.asarray(fine / fine.std(), np.float32)
 
 
 def compose(random: Random, tissue: Floats, contrast: Floats, gain: float, read: float) -> Floats:

@@ -152,10 +152,9 @@ METHODS: dict[str, SegmenterChoice] = {
             "axon-small",
             "Axon-Small (bundled)",
             "torch",
-            0.3,
             0.6,
+            0.9,
             _small,
-            smallest=30,
             file=_small_file,
         ),
         SegmenterChoice(

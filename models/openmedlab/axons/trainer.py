@@ -123,16 +123,17 @@ class Patches:
         self, cubes: Sequence[Cube], validation: Sequence[Cube], settings: Settings, device: str
     ) -> None:
         self._settings, self._device = settings, device
-        self._cubes = [_padded(cube) for cube in cubes]
+        self._cubes = cubes
         self._weights = np.array([c.weight for c in cubes]) / sum(c.weight for c in cubes)
-        self._validation = _fixed_patches([_padded(c) for c in validation], settings)
+        self._validation = _fixed_patches(validation, settings)
 
     def loss(self, network: nn.Module, step: int) -> Tensor:
         """Return the loss of an update's patches."""
         settings = self._settings
         random = np.random.default_rng((settings.seed, step))
         chosen = random.choice(len(self._cubes), settings.batch, p=self._weights)
-        patches = [augment(random, *_patch(random, self._cubes[k], settings.side)) for k in chosen]
+        drawn = (_patch(random, self._cubes[k], settings.side) for k in chosen)
+        patches = [augment(random, *patch) for patch in drawn]
         images, labels = (
             torch.from_numpy(np.stack(part)[:, None]).to(self._device)
             for part in zip(*patches, strict=True)
@@ -177,19 +178,13 @@ def augment(random: Random, image: Floats, label: Labels) -> tuple[Floats, Label
     return np.ascontiguousarray(image, np.float32), np.ascontiguousarray(label)
 
 
-def _padded(cube: Cube) -> Cube:
-    """Return the cube with the network's reach around it: repeated image, unknown label."""
-    image = np.pad(cube.image, REACH, mode="reflect" if min(cube.image.shape) > REACH else "edge")
-    return Cube(image, np.pad(cube.label, REACH, constant_values=IGNORED), cube.weight)
-
-
 def _patch(random: Random, cube: Cube, side: int) -> tuple[Floats, Labels]:
     """Return a random patch with the reach around it, every second one on an axon."""
-    inner = np.array(cube.label.shape) - 2 * REACH
+    inner = np.array(cube.label.shape)
     corner = random.integers(0, np.maximum(inner - side, 0) + 1)
     if random.random() < 0.5:
         tried = random.integers(0, inner, (200, 3))
-        hit = tried[cube.label[tuple((tried + REACH).T)] == 1]
+        hit = tried[cube.label[tuple(tried.T)] == 1]
         if len(hit):
             shift = random.integers(0, side, 3)
             corner = np.clip(hit[0] - shift, 0, np.maximum(inner - side, 0))
@@ -197,13 +192,16 @@ def _patch(random: Random, cube: Cube, side: int) -> tuple[Floats, Labels]:
 
 
 def _cut(cube: Cube, corner: npt.NDArray[Any], side: int) -> tuple[Floats, Labels]:
-    wide = tuple(slice(c, c + side + 2 * REACH) for c in corner)
-    image, label = cube.image[wide], cube.label[wide]
-    lacking = [(0, side + 2 * REACH - n) for n in image.shape]
-    image = np.pad(image.astype(np.float32), lacking, mode="edge")
-    label = np.pad(label, lacking, constant_values=IGNORED)
-    inner = slice(REACH, -REACH)
-    return image, label[inner, inner, inner]
+    """Return the image with the reach around it, and the label; beyond the cube it is mirrored."""
+    low = np.maximum(corner - REACH, 0)
+    high = np.minimum(corner + side + REACH, cube.label.shape)
+    image = cube.image[tuple(map(slice, low, high))].astype(np.float32)
+    lacking = np.stack([low - corner + REACH, corner + side + REACH - high], 1)
+    fits = (lacking.max(1) < image.shape).all()
+    image = np.pad(image, lacking, mode="reflect" if fits else "edge")
+    label = cube.label[tuple(slice(c, c + side) for c in corner)]
+    short = [(0, side - n) for n in label.shape]
+    return image, np.pad(label, short, constant_values=IGNORED)
 
 
 def _fixed_patches(cubes: Sequence[Cube], settings: Settings) -> list[tuple[Tensor, Tensor]]:
