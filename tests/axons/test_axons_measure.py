@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from openmedlab.axons import skeleton as skeleton_module
 from openmedlab.axons.export import region_columns, write_swc, write_table
-from openmedlab.axons.graph import REACH, block_graph
+from openmedlab.axons.graph import REACH, block_graph, skeleton_of
 from openmedlab.axons.measure import measure_graph
 from openmedlab.axons.regions import Regions
 from openmedlab.axons.segment import AxonRun, segment_volume
@@ -136,6 +136,19 @@ def test_lengths_of_tubes_across_cells(graph):
     assert 0 < row.mean_radius_um < 6
     edges = [parquet.read_table(f) for f in sorted(graph.graph.glob("edges-*.parquet"))]
     assert len({n for t in edges for n in t["component"].to_pylist()}) == 3
+
+
+def test_no_piece_however_small_is_lost_in_thinning():
+    rng = np.random.default_rng(0)
+    soft = ndimage.gaussian_filter(rng.normal(size=(40, 60, 60)), 1.2)
+    labels, count = ndimage.label(soft > 0.17, ndimage.generate_binary_structure(3, 3))
+    assert count > 50
+    whole = skeleton_of(labels, np.s_[:, :, :])
+    assert set(np.unique(whole)) == set(range(count + 1))
+    assert ((whole == 0) | (whole == labels)).all()
+    halves = [skeleton_of(labels[:, :, :46], np.s_[:, :, :30])]
+    halves.append(skeleton_of(labels[:, :, 14:], np.s_[:, :, 16:]))
+    np.testing.assert_array_equal(np.concatenate(halves, axis=2), whole)
 
 
 def test_labels_that_were_made_anew_are_thinned_anew(here, tmp_path, monkeypatch):
