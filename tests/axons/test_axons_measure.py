@@ -156,7 +156,9 @@ def test_labels_that_were_made_anew_are_thinned_anew(here, tmp_path, monkeypatch
     run = AxonRun(ImageSource(write_image(tmp_path)), "blur", block=(64, 80, 96))
     labels = segment_volume(run, here).labels
     before = skeletonize_volume(labels, here)
-    assert skeletonize_volume(labels, here).nodes == before.nodes
+    seen = []
+    assert skeletonize_volume(labels, here, on_block=seen.append).nodes == before.nodes
+    assert {event.state for event in seen} == {"kept"}
     segment_volume(replace(run, threshold=0.8), here, restart=True)
     after = skeletonize_volume(labels, here)
     assert 0 < after.nodes < before.nodes
@@ -166,6 +168,18 @@ def test_labels_that_were_made_anew_are_thinned_anew(here, tmp_path, monkeypatch
     other = AxonRun(ImageSource(tmp_path / "brain.ome.zarr"), "blur", name="other")
     with pytest.raises(InputError, match=r"holds the graph of .*axons; give another folder"):
         skeletonize_volume(segment_volume(other, here).labels, here, out=after.graph)
+
+
+def test_labels_saved_over_are_thinned_anew(here, tmp_path):
+    labels, _ = tubes_of_known_length()
+    path, geometry = tmp_path / "axons.ome.zarr", Geometry.from_spacing(labels.shape, SPACING)
+    write_labels(LabelVolume(labels, geometry), path)
+    before, seen = skeletonize_volume(path, here), []
+    assert skeletonize_volume(path, here, on_block=seen.append).nodes == before.nodes
+    assert {event.state for event in seen} == {"kept"}
+    write_labels(LabelVolume(np.where(labels == 1, labels, 0), geometry), path)
+    after = skeletonize_volume(path, here)
+    assert 0 < after.nodes < before.nodes
 
 
 def test_regions_are_looked_up_by_world_coordinates(graph, tmp_path):

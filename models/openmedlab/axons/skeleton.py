@@ -28,6 +28,7 @@ from openmedlab.blocks import (
     plan_levels,
     run_blocks,
 )
+from openmedlab.blocks.files import stamp
 from openmedlab.blocks.ledger import Facts, read_plan
 from openmedlab.core.errors import InputError
 from openmedlab.core.geometry import Geometry
@@ -76,7 +77,7 @@ def skeletonize_volume(
 ) -> Skeletonized:
     """Thin axon labels of any size; go on where an earlier run stopped.
 
-    Labels that were segmented anew since are thinned anew.
+    Labels that were segmented or saved anew since are thinned anew.
 
     Parameters
     ----------
@@ -103,7 +104,8 @@ def skeletonize_volume(
     skeleton, folder = _places(source.path, out)
     levels = plan_levels(volume, CELL)
     target = Multilevel(skeleton, tuple(v.factor for v in levels), sum(v.near for v in levels))
-    plan = {"labels": source.to_json(), "run": read_run(source.path).get("result")}
+    made = read_run(source.path).get("result") or [list(times) for times in stamp(source.path)]
+    plan = {"labels": source.to_json(), "run": made}
     if not _holds(folder, plan):
         _clear(folder)
         _make_output(target, levels, volume, _version(source.path))
@@ -123,11 +125,11 @@ def skeletonize_volume(
 
         _list_labels(skeleton.parent.parent, skeleton.name, _version(source.path))
     length = sum(f.get("length_um", 0.0) for _, f in sorted(facts.items()))
-    made = Skeletonized(skeleton, folder, sum(f.get("nodes", 0) for f in facts.values()), length)
+    nodes = sum(f.get("nodes", 0) for f in facts.values())
     geometry = volume.geometry.to_json()
     record = {"labels": str(source.path), "skeleton": str(skeleton), "geometry": geometry}
     _write_record(folder, record)
-    return made
+    return Skeletonized(skeleton, folder, nodes, length)
 
 
 def _holds(folder: Path, plan: dict[str, Any]) -> bool:
