@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from axon_helpers import tubes, use_blur, write_image
 from skimage.measure import label
@@ -125,6 +126,17 @@ def test_a_new_run_of_other_blocks_sees_its_own_arrays_in_the_same_workers(here,
         assert thin.nodes == (open_volume(thin.skeleton).read() > 0).sum()
 
 
+def test_an_image_file_that_was_replaced_is_another_run(here, tmp_path):
+    path = tmp_path / "b.tif"
+    tifffile.imwrite(path, tubes())
+    ours = replace(run(path), source=ImageSource(path, spacing=(3.0, 1.5, 1.5)))
+    segment_volume(ours, here)
+    assert segment_volume(ours, here).kept
+    tifffile.imwrite(path, tubes(seed=2))
+    with pytest.raises(InputError, match="made from other settings"):
+        segment_volume(ours, here)
+
+
 def test_other_weights_are_another_run_wherever_they_lie(here, tmp_path, monkeypatch):
     image = np.zeros((32, 32, 64), np.uint16)
     image[10:20, 16, 8:56] = 4000
@@ -171,8 +183,6 @@ def test_a_full_disk_is_told_and_the_run_goes_on(here, tmp_path, monkeypatch):
 
 
 def test_input_that_is_no_zarr_gets_labels_beside_it(here, tmp_path):
-    import tifffile
-
     tifffile.imwrite(tmp_path / "b.tif", tubes())
     source = ImageSource(tmp_path / "b.tif", spacing=(3.0, 1.5, 1.5))
     made = segment_volume(replace(run(tmp_path), source=source), here)

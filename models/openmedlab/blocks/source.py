@@ -65,14 +65,19 @@ class ImageSource:
         return replace(self, path=path, spacing=geometry.spacing if light_sheet else self.spacing)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that tell this image from another."""
+        """Return plain values that tell this image from another, of a file when it was made too.
+
+        Of a folder they do not: what is made of an OME-Zarr is kept inside.
+        """
         volume = self.open()
+        made = [times for times, _ in stamp(self.path)] if self.path.is_file() else []
         return {
             **asdict(self),
             "path": str(self.path),
             "spacing": list(volume.geometry.spacing),
             "shape": list(volume.shape),
             "dtype": str(volume.dtype),
+            "made": made,
         }
 
 
