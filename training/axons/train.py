@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from generator import Optics, Scene, add_artefacts, add_axons, background, compose, texture
+from generator import Optics, Scene, add_artefacts, add_axons, background, compose, dots, texture
 from scipy import ndimage
 from scoring import Score, near
 
@@ -37,10 +37,11 @@ from openmedlab.core.progress import CancelToken, Progress
 
 SIDE = 96
 PART = 100
-GENERATED = 1232
+GENERATED = 1472
+DOTTED = 1232
 STEPS = 13000
 VALIDATION = 32
-RULES = ((0.1, 0.3), (0.2, 0.5), (0.3, 0.6), (0.5, 0.8), (0.6, 0.9), (0.7, 0.95))
+RULES = ((0.1, 0.3), (0.2, 0.5), (0.3, 0.6), (0.5, 0.8), (0.55, 0.85), (0.6, 0.9), (0.7, 0.95))
 SMALLEST = (10, 30)
 TEST_GROUND = (slice(0, 100), slice(170, 340), slice(300, 500))
 JUDGED = (slice(67, 100), slice(265, 340), slice(46, 196))
@@ -116,6 +117,8 @@ def generated(
     for _ in range(random.choice(3, p=(0.1, 0.5, 0.4))):
         add_axons(random, scene, optics)
     add_artefacts(random, scene, optics)
+    for _ in range(random.integers(1, 4) if seed >= DOTTED else 0):
+        dots(random, scene, optics)
     if random.random() < 0.6:
         crop, known = grounds(random, volume, label)
         light = dimmed(random, crop - scale.floor)
@@ -159,21 +162,27 @@ def generate(data: Path, out: Path) -> None:
             path.with_suffix(".part.npz").rename(path)
 
 
-def train(out: Path, minutes: float, start: Path | None) -> None:
-    """Go on training for some minutes, at first from ``start`` or from nothing."""
+def train(out: Path, minutes: float, steps: int, start: Path | None) -> None:
+    """Go on training for some minutes, at first from nothing on the cubes before `DOTTED`.
+
+    From ``start``, weights of such a training, it learns all cubes at a smaller rate, to the end.
+    """
     import torch
 
     from openmedlab.axons.small_net import AxonSmall, load
     from openmedlab.axons.trainer import Cube, Settings, Trainer
 
     cubes = []
-    for path in sorted(out.glob("cube????.npz")):
+    for seed, path in enumerate(sorted(out.glob("cube????.npz"))[: None if start else DOTTED]):
         with np.load(path) as file:
-            cubes.append(Cube(file["image"], file["label"]))
+            weight = 3.0 if seed >= DOTTED else 1.0
+            cubes.append(Cube(file["image"], file["label"], weight))
     torch.manual_seed(6)
-    settings = Settings(STEPS, batch=3, side=64, average=0.998, check=500, patience=STEPS, seed=6)
+    rate = 7e-4 if start else 2e-3
+    settings = Settings(steps, rate, 3, 64, average=0.998, check=500, patience=steps, seed=6)
     network = load(start) if start else AxonSmall()
-    trainer = Trainer(network, cubes[VALIDATION:], cubes[:VALIDATION], settings, out)
+    judges, folder = ([], out / "second") if start else (cubes[:VALIDATION], out)
+    trainer = Trainer(network, cubes[VALIDATION:], judges, settings, folder)
     cancel, ends = CancelToken(), time.monotonic() + 60 * minutes
 
     def report(done: int, total: int, text: str) -> None:
@@ -232,13 +241,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--start", type=Path, help="weights to begin with; only of a new run")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--start", type=Path, help="weights to begin with, for a second training")
     parser.add_argument("--file", type=Path, default=BUNDLED)
     given = parser.parse_args()
     if given.task == "generate":
         generate(given.data, given.out)
     elif given.task == "train":
-        train(given.out, given.minutes, given.start)
+        train(given.out, given.minutes, given.steps, given.start)
     elif given.task == "calibrate":
         calibrate(given.file, given.out)
     else:
