@@ -2,8 +2,10 @@
 
     python training/axons/train.py generate --data FOLDER --out RUN
     python training/axons/train.py train --out RUN --minutes 9     # again until it is done
+    python training/axons/train.py export --out RUN --file first.safetensors
+    python training/axons/train.py train --out RUN --steps 1400 --start first.safetensors
+    python training/axons/train.py export --out RUN/second
     python training/axons/train.py calibrate --out RUN   # thresholds, on its validation cubes
-    python training/axons/train.py export --out RUN --file axon_small.safetensors
 
 ``FOLDER`` is the sample data's ``axon/public``. Everything random follows from the seeds.
 """

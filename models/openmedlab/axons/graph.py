@@ -198,12 +198,12 @@ def skeleton_of(labels: npt.NDArray[Any], inner: tuple[slice, ...]) -> npt.NDArr
 
 def _restore(labels: npt.NDArray[Any], kept: npt.NDArray[Any]) -> None:
     """Give every label that ``kept`` lacks its voxel nearest to its middle."""
-    place = np.argwhere(labels)
-    number = labels[tuple(place.T)]
-    gone = ~np.isin(number, kept[kept > 0])
-    if not gone.any():
+    filled = np.flatnonzero(labels)
+    filled = filled[~np.isin(labels.ravel()[filled], kept[kept > 0])]
+    if not filled.size:
         return
-    place, (lost, group) = place[gone], np.unique(number[gone], return_inverse=True)
+    place = np.stack(np.unravel_index(filled, labels.shape), 1)
+    lost, group = np.unique(labels.ravel()[filled], return_inverse=True)
     size = np.bincount(group)
     middle = np.stack([np.bincount(group, axis) / size for axis in place.T], 1)
     away = ((place - middle[group]) ** 2).sum(1).round(6)

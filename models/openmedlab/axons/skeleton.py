@@ -143,11 +143,12 @@ def _holds(folder: Path, plan: dict[str, Any]) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Make the folder, without the files of a graph."""
+    """Make the folder; the graph that its journal tells of goes, and nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in (RECORD, "nodes-*.parquet", "edges-*.parquet", JOURNAL):
-        for file in folder.glob(pattern):
-            file.unlink()
+    if (folder / JOURNAL).exists():
+        for pattern in (RECORD, "nodes-*.parquet", "edges-*.parquet", JOURNAL):
+            for file in folder.glob(pattern):
+                file.unlink()
 
 
 def _make_output(target: Multilevel, levels: list[Level], volume: Volume, version: str) -> None:
