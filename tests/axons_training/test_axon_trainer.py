@@ -81,6 +81,15 @@ def test_a_checkpoint_of_other_settings_is_not_overwritten(tmp_path):
         trainer(tmp_path, replace(SETTINGS, steps=7))
 
 
+def test_a_checkpoint_of_other_cubes_or_another_grey_scale_is_not_taken_up(tmp_path):
+    trainer(tmp_path).save()
+    trainer(tmp_path)
+    scaled = replace(prepared(1), image=prepared(1).image + 0.5)
+    for cube in (prepared(3), scaled):
+        with pytest.raises(InputError, match="other settings"):
+            Trainer(AxonSmall(), [cube], [prepared(2)], SETTINGS, tmp_path)
+
+
 def test_what_is_not_known_does_not_count():
     logits = torch.zeros(1, 1, 8, 8, 8)
     label = torch.zeros(1, 1, 8, 8, 8, dtype=torch.uint8)

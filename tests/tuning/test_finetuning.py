@@ -144,6 +144,10 @@ def check_import(result, volume, found):
     rows = {row["name"]: row for row in served.describe()}
     assert rows["my-vessels"]["classes"] == {"1": "organ", "2": "vessel"}
     assert rows["my-vessels"]["state"] == "ready"
+    loaded = served.labeler(LabelerChoice("my-vessels"))
+    assert served.labeler(LabelerChoice("my-vessels")) is loaded
+    store.import_checkpoint(result.weights, "my-vessels")
+    assert served.labeler(LabelerChoice("my-vessels")) is not loaded
     with pytest.raises(InputError, match="'stu-net-s' is a published model"):
         store.import_checkpoint(result.weights, "stu-net-s")
     store.remove("my-vessels")

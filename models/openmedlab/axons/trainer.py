@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,9 +112,18 @@ class Trainer(Loop):
     ) -> None:
         device = default_device()
         network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        purpose = f"axons {settings.batch} {settings.side} {settings.seed}"
+        purpose = f"axons {settings.batch} {settings.side} {settings.seed} {_digest(cubes)}"
         task = Patches(cubes, validation, settings, device)
         super().__init__(network.train(), task, settings.schedule, folder, purpose)
+
+
+def _digest(cubes: Sequence[Cube]) -> str:
+    """Return what tells these cubes, on their grey scale, from others."""
+    digest = hashlib.blake2b(digest_size=8)
+    for cube in cubes:
+        digest.update(np.ascontiguousarray(cube.image).data)
+        digest.update(np.ascontiguousarray(cube.label).data)
+    return digest.hexdigest()
 
 
 class Patches:

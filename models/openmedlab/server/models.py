@@ -23,7 +23,7 @@ class NotReadyError(InputError):
 
 
 class Models:
-    """Promptables and labelers by name.
+    """Promptables, labelers and localizers by name, loaded once while the store stays the same.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ class Models:
         self._promptables: dict[str, Promptable] = {}
         self._labelers: dict[LabelerChoice, Labeler] = {}
         self._localizers: dict[LocalizerChoice, Localizer] = {}
+        self._stored = zoo.WeightsStore().changed
 
     def offered(self) -> Mapping[str, zoo.OfferedMethod]:
         """The promptables on offer, by name."""
@@ -60,14 +61,15 @@ class Models:
 
     def promptable(self, name: str) -> Promptable:
         """Return a promptable, made on first use (call on the inference thread)."""
+        self._forget_replaced()
         if name not in self._promptables:
             self._promptables[name] = self.require(name).method.make()
         return self._promptables[name]
 
     def capabilities(self, name: str) -> Capabilities:
         """Return what a promptable takes, from the model itself once it is loaded."""
-        if name in self._promptables:
-            return self._promptables[name].capabilities
+        if (loaded := self._promptables.get(name)) is not None:
+            return loaded.capabilities
         card = self.offered()[name].card
         if card is None:
             made: Promptable = self.promptable(name)
@@ -91,6 +93,7 @@ class Models:
 
     def labeler(self, choice: LabelerChoice) -> Labeler:
         """Return a labeler, made on first use (call on the inference thread)."""
+        self._forget_replaced()
         if choice not in self._labelers:
             self._labelers[choice] = choice.make()
         return self._labelers[choice]
@@ -106,9 +109,17 @@ class Models:
 
     def localizer(self, choice: LocalizerChoice) -> Localizer:
         """Return a localizer, made on first use (call on the inference thread)."""
+        self._forget_replaced()
         if choice not in self._localizers:
             self._localizers[choice] = choice.make()
         return self._localizers[choice]
+
+    def _forget_replaced(self) -> None:
+        """Let go of what is loaded once weights came, went or were replaced, by any program."""
+        if (changed := zoo.WeightsStore().changed) != self._stored:
+            self._stored = changed
+            for loaded in (self._promptables, self._labelers, self._localizers):
+                loaded.clear()
 
     def describe(self) -> list[dict[str, Any]]:
         """Return one row of plain values for every model."""

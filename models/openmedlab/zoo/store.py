@@ -219,6 +219,11 @@ class WeightsStore:
         records = read_records(self._records)
         return [self._info(card, records) for card in cards().values()]
 
+    @property
+    def changed(self) -> int:
+        """When what is stored changed last, in nanoseconds; 0 where nothing ever was."""
+        return self._records.stat().st_mtime_ns if self._records.exists() else 0
+
     def unfinished(self, name: str) -> int:
         """Return the bytes of an unfinished download, which the next `fetch` goes on with."""
         places = [place for file in self._card(name).files for place in self._unfinished(file)]
