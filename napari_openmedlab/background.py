@@ -15,12 +15,16 @@ T = TypeVar("T")
 
 
 class Background:
-    """Runs one-off work (opening, restoring, saving) without blocking the viewer."""
+    """Runs one-off work (opening, restoring, saving) without blocking the viewer.
+
+    Once it is closed, results that are still to come are dropped.
+    """
 
     _ended = Signal(object)
 
     def __init__(self, thread: InferenceThread) -> None:
         self._thread = thread
+        self._closed = False
         self._ended.connect(self._call, thread="main")
 
     def run(
@@ -58,6 +62,17 @@ class Background:
 
         return self._thread.submit(work, key=key, on_report=on_report, on_end=on_end)
 
-    @staticmethod
-    def _call(result: Callable[[], Any]) -> None:
-        result()
+    def _call(self, result: Callable[[], Any]) -> None:
+        if not self._closed:
+            result()
+
+    def close(self) -> None:
+        """Give no result to anyone from now on, not even those that wait for this thread."""
+        self._closed = True
+
+
+def silence(owner: object) -> None:
+    """Let nothing listen any more to the signals that an object's class declares."""
+    for name, declared in vars(type(owner)).items():
+        if isinstance(declared, Signal):
+            getattr(owner, name).disconnect()

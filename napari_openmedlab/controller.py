@@ -16,7 +16,7 @@ from napari.layers import Image, Labels
 from psygnal import Signal
 
 from napari_openmedlab import journals
-from napari_openmedlab.background import Background
+from napari_openmedlab.background import Background, silence
 from napari_openmedlab.layers.geometry import check_image, finest
 from napari_openmedlab.layers.prompts import Hand
 from napari_openmedlab.opening import (
@@ -197,9 +197,11 @@ class SegmentController:
         """End all sessions, and say nothing more; the layers stay."""
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.viewer.layers.selection.events.active.disconnect(self._check_tool)
+        silence(self)
+        silence(self.runner)
+        self._background.close()
         for image in list(self._workspaces):
             self._close(image)
-        self.told.disconnect()
 
     def _fail(self, error: Exception) -> None:
         self.told.emit(str(error), True)

@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_openmedlab.background import Background
+from napari_openmedlab.background import Background, silence
 from napari_openmedlab.found import FoundOrgan
 from napari_openmedlab.layers.boxes import BoxLayer
 from napari_openmedlab.layers.geometry import finest, volume_of
@@ -431,8 +431,8 @@ class LocalizeController:
     def close(self) -> None:
         """End everything and say nothing more; image and labels stay."""
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        for signal in (self.told, self.organs_changed, self.scan_changed, self.busy_changed):
-            signal.disconnect()
+        silence(self)
+        self._background.close()
         self._leave()
         for review in (self._single, self.cohort.review if self.cohort is not None else None):
             if review is not None:

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from psygnal import Signal
 
-from napari_openmedlab.background import Background
+from napari_openmedlab.background import Background, silence
 from napari_openmedlab.layers.geometry import geometry_of, volume_of
 from napari_openmedlab.layers.prompts import Hand, PromptLayers
 from napari_openmedlab.tools import TOOLS
@@ -217,8 +217,8 @@ class TemplatesController:
     def close(self) -> None:
         """Let go of the viewer; say nothing more."""
         self.viewer.layers.events.removed.disconnect(self._on_layer_removed)
-        for signal in (self.told, self.pictured, self.checked, self.points_changed):
-            signal.disconnect()
+        silence(self)
+        self._background.close()
         self._let_go()
 
 

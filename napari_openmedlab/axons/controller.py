@@ -18,7 +18,7 @@ from napari_openmedlab.axons.checks import check_volume, levels_of, missing, sou
 from napari_openmedlab.axons.map import BlockMap
 from napari_openmedlab.axons.tracing import Traced, skeleton_layer, trace
 from napari_openmedlab.axons.trial import Trial, trial_layer, visible_region
-from napari_openmedlab.background import Background
+from napari_openmedlab.background import Background, silence
 from napari_openmedlab.layers.geometry import KEY, finest, grid_of, volume_of
 from openmedlab.axons.export import write_table
 from openmedlab.axons.methods import METHODS, AxonSegmenter, SegmenterChoice, default_method
@@ -432,6 +432,7 @@ class AxonsController:
         """Stop everything, keeping finished blocks, and say nothing more."""
         self.cancel()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
-        for signal in (self.told, self.busy_changed, self.progressed, self.traced_changed):
-            signal.disconnect()
+        silence(self)
+        self._tries.close()
+        self._runs.close()
         self._own_thread.close()

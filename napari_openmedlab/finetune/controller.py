@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari.components import ViewerModel
 from psygnal import Signal
 
-from napari_openmedlab.background import Background
+from napari_openmedlab.background import Background, silence
 from napari_openmedlab.finetune.layers import labelled_images, writing
 from napari_openmedlab.finetune.ready import CHECKPOINT, Ready
 from napari_openmedlab.finetune.settings import Settings, Tunable, tunable_models
@@ -71,7 +70,6 @@ class FinetuneController:
         self.training: Training | None = None
         self.result: Result | None = None
         self._ticket: Ticket[Any] | None = None
-        self._closed = False
         self._thread = InferenceThread("finetune")
         self._background = Background(self._thread)
         self.refresh_models()
@@ -79,7 +77,9 @@ class FinetuneController:
     # --------------------------------------------------------------- choices
     def refresh_models(self, _changed: str = "") -> None:
         """Look again which models there are and which of them have their weights."""
-        self._submit("models", lambda *_: tunable_models(), self._take_models, self._lack)
+        self._background.submit(
+            lambda *_: tunable_models(), self._take_models, self._lack, key="models"
+        )
 
     def _take_models(self, models: dict[str, Tunable]) -> None:
         self.models = models
@@ -111,7 +111,7 @@ class FinetuneController:
             return read_cohort(folder, progress, cancel)
 
         take = partial(self._take_cohort, folder)
-        self._submit("cohort", work, take, self._no_cohort, self._note_looking)
+        self._background.submit(work, take, self._no_cohort, self._note_looking, key="cohort")
 
     def _note_looking(self, done: int, total: int, text: str) -> None:
         if self.cohort is None:
@@ -148,7 +148,7 @@ class FinetuneController:
             self.told.emit(f"Added {', '.join(names)} to {folder}.", False)
 
         self.told.emit(f"Writing {', '.join(names)} …", False)
-        self._submit("add", lambda *_: write(), done, self._fail)
+        self._background.submit(lambda *_: write(), done, self._fail, key="add")
 
     # ------------------------------------------------------------------ plan
     def _plan(self) -> None:
@@ -156,7 +156,9 @@ class FinetuneController:
         self.ready, self.lacking = None, ""
         cohort, settings = self.cohort, self.settings
         if cohort is not None and settings.model:
-            self._submit("plan", lambda *_: Ready.of(settings, cohort), self._take_plan, self._lack)
+            self._background.submit(
+                lambda *_: Ready.of(settings, cohort), self._take_plan, self._lack, key="plan"
+            )
         self.planned.emit()
 
     def _take_plan(self, ready: Ready) -> None:
@@ -194,7 +196,9 @@ class FinetuneController:
         if restart:
             (ready.plan.request.out / CHECKPOINT).unlink(missing_ok=True)
         self.training, self.result = Training(ready.plan), None
-        self._ticket = self._submit("train", self.training.work, self._finish, self._end_early)
+        self._ticket = self._background.submit(
+            self.training.work, self._finish, self._end_early, key="train"
+        )
         self.told.emit("", False)
         self.busy_changed.emit()
 
@@ -238,34 +242,21 @@ class FinetuneController:
         def work(_: Progress, cancel: CancelToken) -> ModelCard:
             return WeightsStore().import_checkpoint(result.weights, cancel=cancel).card
 
-        self._submit("store", work, self._take_stored, self._fail)
+        self._background.submit(work, self._take_stored, self._fail, key="store")
 
     def _take_stored(self, card: ModelCard) -> None:
         self.told.emit(f"{card.title} is among the models now.", False)
         self.stored.emit(card)
 
     # ------------------------------------------------------------------ work
-    def _submit(
-        self,
-        key: str,
-        work: Callable[[Progress, CancelToken], Any],
-        done: Callable[[Any], None],
-        failed: Callable[[Exception], None],
-        reported: Callable[[int, int, str], None] | None = None,
-    ) -> Ticket[Any]:
-        def living(call: Callable[..., None]) -> Callable[..., None]:
-            return lambda *given: None if self._closed else call(*given)
-
-        told = living(reported) if reported is not None else None
-        return self._background.submit(work, living(done), living(failed), told, key=key)
-
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
             self.told.emit(_sentence(error), True)
 
     def close(self) -> None:
         """Stop what runs, keeping the work so far, and say nothing more."""
-        self._closed = True
+        silence(self)
+        self._background.close()
         self._thread.close()
 
 

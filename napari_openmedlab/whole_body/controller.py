@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from psygnal import Signal
 
-from napari_openmedlab.background import Background
+from napari_openmedlab.background import Background, silence
 from napari_openmedlab.layers.geometry import check_labels
 from napari_openmedlab.whole_body.checks import volume_to_label
 from napari_openmedlab.whole_body.result import Result, layer_of
@@ -308,7 +308,7 @@ class WholeBodyController:
         self.run = None
         if self._layer is not None:
             self._layer.editable = True
-        self._ended.disconnect()
-        self.told.disconnect()
+        silence(self)
+        self._background.close()
         if self.result is not None:
             self.result.close()

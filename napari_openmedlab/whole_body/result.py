@@ -14,6 +14,7 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
+from napari_openmedlab.background import silence
 from napari_openmedlab.layers.geometry import (
     KEY,
     check_labels,
@@ -320,6 +321,7 @@ class Result:
         """Let go of the layer."""
         if self._ticket is not None:
             self._ticket.cancel()
-        self._ended.disconnect()
+        self._ticket = None
+        silence(self)
         self.link.close()
         self.layer.events.colormap.disconnect(self._on_colormap)
