@@ -103,6 +103,17 @@ def grain(light):
     return np.abs(np.diff(light, axis=2)).mean() / light.mean()
 
 
+def test_what_is_short_and_stands_alone_is_not_doubted():
+    mask = np.zeros(SHAPE, bool)
+    mask[5:15, 5:12, 5:12] = True
+    beads = mask.copy()
+    beads[30:36, 20:26, 2 : 2 + train.DOT + 1] = True
+    beads[20:26, 40:46, 20:26] = beads[20:26, 34:40, 26:32] = beads[20:26, 30:34, 32:34] = True
+    kept = train.without_dots(beads)
+    assert np.array_equal(kept, beads & ~mask)
+    assert not train.without_dots(mask).any()
+
+
 def test_scores_forgive_two_voxels_and_no_more():
     line = np.zeros((20, 20, 40), bool)
     line[10, 10, 5:35] = True

@@ -41,6 +41,7 @@ SIDE = 96
 PART = 100
 GENERATED = 1472
 DOTTED = 1232
+DOT = 12
 STEPS = 13000
 VALIDATION = 32
 RULES = ((0.1, 0.3), (0.2, 0.5), (0.3, 0.6), (0.5, 0.8), (0.55, 0.85), (0.6, 0.9), (0.7, 0.95))
@@ -64,7 +65,8 @@ def teacher(volume: npt.NDArray[np.uint16], out: Path) -> Labels:
     """Return what the ridge filter finds in the real volume: 1 sure, 2 perhaps, 0 nothing.
 
     Sure is what it finds by the measures of the whole volume, which dim places never reach;
-    what it finds there by the measures of a part alone may be axon or may not.
+    what it finds there by the measures of a part alone may be axon or may not, unless it is
+    short and stands alone: a bright dot, which is nothing.
     """
     if (out / "teacher.npy").exists():
         return np.load(out / "teacher.npy")
@@ -79,10 +81,17 @@ def teacher(volume: npt.NDArray[np.uint16], out: Path) -> Labels:
         parts = workers.map(found_alone, (volume[place] for place in places))
         for place, part in zip(places, parts, strict=True):
             perhaps[place] |= part
-    perhaps = ndimage.binary_dilation(perhaps, iterations=2)
+    perhaps = without_dots(ndimage.binary_dilation(perhaps, iterations=2) | axons)
     label = np.where(axons, 1, np.where(perhaps, 2, 0)).astype(np.uint8)
     np.save(out / "teacher.npy", label)
     return label
+
+
+def without_dots(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return a mask (z, y, x) without the pieces that are at most `DOT` voxels long each way."""
+    numbers, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    sides = [max(s.stop - s.start for s in box) for box in ndimage.find_objects(numbers)]
+    return np.asarray(np.array([False, *(side > DOT for side in sides)])[numbers])
 
 
 def found_alone(part: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
