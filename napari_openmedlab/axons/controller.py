@@ -75,6 +75,7 @@ class AxonsController:
         self.image: Image | None = None
         self.method = default_method()
         self.threshold: float | None = None
+        self.smallest: int | None = None
         self.voxel_size: Spacing | None = None
         self.workers = max(1, (os.cpu_count() or 2) // 2)
         self.block: Index3 = BLOCK
@@ -102,8 +103,8 @@ class AxonsController:
             self._attempt(lambda: check_volume(image))
 
     def choose_method(self, name: str) -> None:
-        """Use another method from now on, at its own threshold."""
-        self.method, self.threshold = name, None
+        """Use another method from now on, by its own rules."""
+        self.method, self.threshold, self.smallest = name, None, None
         self.method_changed.emit()
         needs = missing(self.choice)
         self.told.emit(needs, bool(needs))
@@ -121,8 +122,21 @@ class AxonsController:
     def choose_threshold(self, threshold: float) -> None:
         """Use another threshold; the try follows at once."""
         self.threshold = threshold
+        self._mask_again()
+
+    @property
+    def least(self) -> int:
+        """Fewest voxels of a piece."""
+        return self.choice.smallest if self.smallest is None else self.smallest
+
+    def choose_smallest(self, voxels: int) -> None:
+        """Leave out pieces of fewer voxels; the try follows at once."""
+        self.smallest = voxels
+        self._mask_again()
+
+    def _mask_again(self) -> None:
         if self.trial is not None and self.trial_layer is not None:
-            self.trial_layer.data = self.trial.mask(threshold)
+            self.trial_layer.data = self.trial.mask(self.level, self.least)
 
     def choose_voxel_size(self, size: Spacing) -> None:
         """Correct the voxel size (z, y, x) in micrometres; the layer is rescaled."""
@@ -167,7 +181,8 @@ class AxonsController:
             return
         self._drop_trial()
         self.trial = trial
-        self.trial_layer = trial_layer(trial, image, self.level, f"{image.name} axons (try)")
+        name = f"{image.name} axons (try)"
+        self.trial_layer = trial_layer(trial, image, self.level, self.least, name)
         self.viewer.add_layer(self.trial_layer)
         share = float(np.mean(self.trial_layer.data))
         shape = " x ".join(map(str, trial.region.shape))
@@ -204,7 +219,13 @@ class AxonsController:
                 f"{path.name} holds {source.open().shape} voxels but {image.name!r} shows "
                 f"{tuple(finest(image).shape)}; open the file itself and choose that layer."
             )
-        return AxonRun(source, choice.name, threshold=self.threshold, block=self.block)
+        return AxonRun(
+            source,
+            choice.name,
+            threshold=self.threshold,
+            smallest=self.smallest,
+            block=self.block,
+        )
 
     @property
     def resumable(self) -> bool:
@@ -351,7 +372,7 @@ class AxonsController:
         grid = self.map.grid
         middle = (grid.shape[0] / 2, (y + 0.5) * grid.block[1], (x + 0.5) * grid.block[2])
         world = self.image.data_to_world(middle[-self.image.ndim :])
-        self.viewer.camera.center = tuple(np.asarray(world, float)[-3:])
+        self.viewer.scene.camera.center = tuple(np.asarray(world, float)[-3:])
 
     # ------------------------------------------------------------------ work
     @property

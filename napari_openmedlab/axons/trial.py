@@ -46,11 +46,11 @@ class Trial:
         found = np.asarray(segmenter.segment_block(block, halo), np.float32)
         return cls(region, found, choice)
 
-    def mask(self, threshold: float) -> npt.NDArray[np.uint8]:
-        """Return the axons at another threshold, by the rules of a whole run."""
+    def mask(self, threshold: float, smallest: int) -> npt.NDArray[np.uint8]:
+        """Return the axons of another threshold and size, by the rules of a whole run."""
         strict = self.choice.seed > self.choice.threshold
         seed = max(threshold, self.choice.seed) if strict else threshold
-        rules = replace(self.choice, threshold=threshold, seed=seed)
+        rules = replace(self.choice, threshold=threshold, seed=seed, smallest=smallest)
         return components(self.probability, rules).astype(np.uint8)
 
 
@@ -72,10 +72,10 @@ def visible_region(viewer: ViewerModel, image: Image, canvas: tuple[int, int]) -
         Nothing of the image is in view.
     """
     shape = volumetric(finest(image)).shape
-    half = np.asarray(canvas, float) / (2 * viewer.camera.zoom)
+    half = np.asarray(canvas, float) / (2 * viewer.scene.camera.zoom)
     world = np.asarray(viewer.dims.point, float)[-3:]
     shown = list(viewer.dims.displayed[-2:])
-    centre = np.asarray(viewer.camera.center, float)[-2:]
+    centre = np.asarray(viewer.scene.camera.center, float)[-2:]
     corners = []
     for sign in (-1, 1):
         corner = world.copy()
@@ -97,12 +97,12 @@ def visible_region(viewer: ViewerModel, image: Image, canvas: tuple[int, int]) -
     return Region((z, y, x), (deep, high, wide))
 
 
-def trial_layer(trial: Trial, image: Image, threshold: float, name: str) -> Labels:
+def trial_layer(trial: Trial, image: Image, threshold: float, smallest: int, name: str) -> Labels:
     """Return a labels layer of the try that lies where it was cut out of the image."""
     shift = np.eye(4)
     shift[:3, 3] = trial.region.start
     return Labels(
-        trial.mask(threshold),
+        trial.mask(threshold, smallest),
         name=name,
         affine=transform_of(image) @ shift,
         units=image.units[-3:],

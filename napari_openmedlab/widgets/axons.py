@@ -51,7 +51,7 @@ class AxonsWidget(Dock):
     ----------
     controller
         Does the work; scripts may call it directly.
-    image_combo, method_combo, voxel_spins, threshold_slider, workers_spin
+    image_combo, method_combo, voxel_spins, threshold_slider, smallest_spin, workers_spin
         The choosers; voxel sizes are (z, y, x) in micrometres.
     try_button, run_button, restart_button, cancel_button
         What can be done.
@@ -70,6 +70,7 @@ class AxonsWidget(Dock):
         self.voxel_spins = [_micrometres(axis) for axis in "zyx"]
         self.threshold_slider = QSlider(Qt.Orientation.Horizontal)
         self.threshold_label = QLabel()
+        self.smallest_spin = QSpinBox()
         self.workers_spin = QSpinBox()
         self.try_button = QPushButton("Try on the visible part")
         self.run_button = QPushButton("Run the whole volume")
@@ -101,6 +102,9 @@ class AxonsWidget(Dock):
         for choice in METHODS.values():
             self.method_combo.addItem(choice.title, choice.name)
         self.threshold_slider.setRange(1, STEPS - 1)
+        self.smallest_spin.setRange(1, 100_000)
+        self.smallest_spin.setSuffix(" voxels")
+        self.smallest_spin.setToolTip("Smaller pieces are left out: specks, bright dots")
         self.workers_spin.setRange(0, 64)
         self.workers_spin.setValue(self.controller.workers)
         self.workers_spin.setToolTip("Processes on this machine; 0 works inside napari")
@@ -119,6 +123,7 @@ class AxonsWidget(Dock):
         form.addRow("voxel µm", _row(*self.voxel_spins))
         form.addRow("method", self.method_combo)
         form.addRow("threshold", _row(self.threshold_slider, self.threshold_label))
+        form.addRow("smallest", self.smallest_spin)
         form.addRow("workers", self.workers_spin)
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 6, 8, 6)
@@ -142,6 +147,7 @@ class AxonsWidget(Dock):
             lambda row: controller.choose_method(self.method_combo.itemData(row))
         )
         self.threshold_slider.valueChanged.connect(self._on_threshold)
+        self.smallest_spin.valueChanged.connect(controller.choose_smallest)
         for spin in self.voxel_spins:
             spin.editingFinished.connect(self._on_voxel_size)
         self.workers_spin.valueChanged.connect(lambda n: setattr(controller, "workers", n))
@@ -196,6 +202,9 @@ class AxonsWidget(Dock):
         self.threshold_slider.blockSignals(True)
         self.threshold_slider.setValue(round(STEPS * self.controller.level))
         self.threshold_slider.blockSignals(False)
+        self.smallest_spin.blockSignals(True)
+        self.smallest_spin.setValue(self.controller.least)
+        self.smallest_spin.blockSignals(False)
         self.threshold_label.setText(f"{self.controller.level:.2f}")
 
     def _on_threshold(self, value: int) -> None:

@@ -82,6 +82,27 @@ def test_a_try_lies_on_the_image_and_follows_the_threshold(widget, qtbot):
     assert layer.data.sum() < before
 
 
+def sizes_of_pieces(labels):
+    numbers, _ = ndimage.label(np.asarray(labels) > 0, np.ones((3, 3, 3)))
+    return np.sort(np.bincount(numbers.ravel())[1:])
+
+
+def test_small_pieces_go_from_the_try_at_once_and_from_the_run(widget, qtbot, brain):
+    assert widget.smallest_spin.value() == BRIGHT.smallest
+    press(widget, widget.try_button, qtbot)
+    layer = widget.controller.trial_layer
+    sizes = sizes_of_pieces(layer.data)
+    assert len(sizes) > 1
+    least = int(sizes[-1])
+    widget.smallest_spin.setValue(least)
+    assert layer.data.sum() == sizes[sizes >= least].sum()
+    press(widget, widget.run_button, qtbot)
+    assert sizes_of_pieces(read_labels(brain / "labels" / "axons").array[:])[0] >= least
+    widget.controller.choose_method("ridge")
+    assert widget.smallest_spin.value() == METHODS["ridge"].smallest
+    assert widget.controller.settings().smallest is None
+
+
 def test_a_whole_run_fills_the_map_and_leaves_labels_skeletons_and_a_table(
     widget, qtbot, brain, tmp_path
 ):

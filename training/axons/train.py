@@ -22,6 +22,7 @@ from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -37,12 +38,16 @@ from openmedlab.axonseg.annotate import clean, skeleton
 from openmedlab.core.errors import Cancelled
 from openmedlab.core.progress import CancelToken, Progress
 
+if TYPE_CHECKING:
+    from openmedlab.axons.trainer import Cube, Settings, Trainer
+
 SIDE = 96
 PART = 100
 GENERATED = 1472
 DOTTED = 1232
-DOT = 12
+DOT = 10
 STEPS = 13000
+RATE, SECOND_RATE = 2e-3, 7e-4
 VALIDATION = 32
 RULES = ((0.1, 0.3), (0.2, 0.5), (0.3, 0.6), (0.5, 0.8), (0.55, 0.85), (0.6, 0.9), (0.7, 0.95))
 SMALLEST = (10, 30)
@@ -81,7 +86,7 @@ def teacher(volume: npt.NDArray[np.uint16], out: Path) -> Labels:
         parts = workers.map(found_alone, (volume[place] for place in places))
         for place, part in zip(places, parts, strict=True):
             perhaps[place] |= part
-    perhaps = without_dots(ndimage.binary_dilation(perhaps, iterations=2) | axons)
+    perhaps = ndimage.binary_dilation(without_dots(perhaps), iterations=2)
     label = np.where(axons, 1, np.where(perhaps, 2, 0)).astype(np.uint8)
     np.save(out / "teacher.npy", label)
     return label
@@ -130,9 +135,9 @@ def generated(
     add_artefacts(random, scene, optics)
     for _ in range(random.integers(1, 4) if seed >= DOTTED else 0):
         dots(random, scene, optics)
-    if random.random() < 0.6:
+    if random.random() < (0.9 if seed >= DOTTED else 0.6):
         crop, known = grounds(random, volume, label)
-        light = dimmed(random, crop - scale.floor)
+        light = dimmed(random, crop - scale.floor, 0.6 if seed >= DOTTED else 0.3)
         image = compose(random, light, scene.contrast, random.uniform(3, 15), 0.0)
     else:
         light, known = background(random, shape), np.zeros(shape, np.uint8)
@@ -147,9 +152,9 @@ def generated(
     return scale(image + scale.floor).astype(np.float16), known
 
 
-def dimmed(random: np.random.Generator, light: Floats) -> Floats:
-    """Return light (z, y, x) as it is or as from a dimmer place, with the grain of one."""
-    if random.random() < 0.3:
+def dimmed(random: np.random.Generator, light: Floats, kept: float = 0.3) -> Floats:
+    """Return light (z, y, x) as it is (``kept`` of the time) or as dimmer places have it."""
+    if random.random() < kept:
         return light
     wanted = np.exp(random.uniform(np.log(200), np.log(1200)))
     light = light * np.float32(min(wanted / max(float(np.median(light)), 1.0), 0.9))
@@ -181,19 +186,36 @@ def train(out: Path, minutes: float, steps: int, start: Path | None) -> None:
     import torch
 
     from openmedlab.axons.small_net import AxonSmall, load
-    from openmedlab.axons.trainer import Cube, Settings, Trainer
+    from openmedlab.axons.trainer import Trainer
 
-    cubes = []
-    for seed, path in enumerate(sorted(out.glob("cube????.npz"))[: None if start else DOTTED]):
-        with np.load(path) as file:
-            weight = 3.0 if seed >= DOTTED else 1.0
-            cubes.append(Cube(file["image"], file["label"], weight))
+    cubes = read_cubes(out)[: None if start else DOTTED]
     torch.manual_seed(6)
-    rate = 7e-4 if start else 2e-3
-    settings = Settings(steps, rate, 3, 64, average=0.998, check=500, patience=steps, seed=6)
     network = load(start) if start else AxonSmall()
     judges, folder = ([], out / "second") if start else (cubes[:VALIDATION], out)
-    trainer = Trainer(network, cubes[VALIDATION:], judges, settings, folder)
+    schedule = settings(steps, SECOND_RATE if start else RATE)
+    learn(Trainer(network, cubes[VALIDATION:], judges, schedule, folder), minutes)
+
+
+def read_cubes(out: Path) -> list[Cube]:
+    """Return the training cubes, those with more dots drawn three times as often."""
+    from openmedlab.axons.trainer import Cube
+
+    cubes = []
+    for seed, path in enumerate(sorted(out.glob("cube????.npz"))):
+        with np.load(path) as file:
+            cubes.append(Cube(file["image"], file["label"], 3.0 if seed >= DOTTED else 1.0))
+    return cubes
+
+
+def settings(steps: int, rate: float) -> Settings:
+    """Return how to train: to the last update, whatever the validation cubes say."""
+    from openmedlab.axons.trainer import Settings
+
+    return Settings(steps, rate, 3, 64, average=0.998, check=500, patience=steps, seed=6)
+
+
+def learn(trainer: Trainer, minutes: float) -> None:
+    """Go on with a training for some minutes, saying how far it is."""
     cancel, ends = CancelToken(), time.monotonic() + 60 * minutes
 
     def report(done: int, total: int, text: str) -> None:
