@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Background:
     """Runs one-off work (opening, restoring, saving) without blocking the viewer.
 
-    Once it is closed, results that are still to come are dropped.
+    Once it is closed, nothing is told and results that are still to come are dropped.
     """
 
     _ended = Signal(object)
@@ -32,9 +32,13 @@ class Background:
         work: Callable[[], T],
         done: Callable[[T], None],
         failed: Callable[[Exception], None],
+        unwanted: Callable[[T], None] = lambda _: None,
     ) -> None:
-        """Call ``work()`` on the inference thread, then ``done`` or ``failed`` on this one."""
-        self.submit(lambda _progress, _cancel: work(), done, failed)
+        """Call ``work()`` on the inference thread, then ``done`` or ``failed`` on this one.
+
+        Once this is closed, ``unwanted`` is given the result instead.
+        """
+        self.submit(lambda _progress, _cancel: work(), done, failed, unwanted=unwanted)
 
     def submit(
         self,
@@ -43,6 +47,7 @@ class Background:
         failed: Callable[[Exception], None],
         reported: Callable[[int, int, str], None] | None = None,
         key: Hashable = None,
+        unwanted: Callable[[T], None] = lambda _: None,
     ) -> Ticket[T]:
         """Call ``work(progress, cancel)`` as `run` does; the ticket cancels it.
 
@@ -52,19 +57,23 @@ class Background:
 
         def on_end(ticket: Ticket[T]) -> None:
             if ticket.state is TicketState.DONE:
-                self._ended.emit(partial(done, ticket.result()))
+                result = ticket.result()
+                self._ended.emit(lambda: unwanted(result) if self._closed else done(result))
             elif isinstance(ticket.error, Exception):
-                self._ended.emit(partial(failed, ticket.error))
+                self._tell(partial(failed, ticket.error))
 
         def on_report(step: int, total: int, text: str) -> None:
             if reported is not None:
-                self._ended.emit(partial(reported, step, total, text))
+                self._tell(partial(reported, step, total, text))
 
         return self._thread.submit(work, key=key, on_report=on_report, on_end=on_end)
 
-    def _call(self, result: Callable[[], Any]) -> None:
-        if not self._closed:
-            result()
+    def _tell(self, call: Callable[[], None]) -> None:
+        self._ended.emit(lambda: None if self._closed else call())
+
+    @staticmethod
+    def _call(call: Callable[[], Any]) -> None:
+        call()
 
     def close(self) -> None:
         """Give no result to anyone from now on, not even those that wait for this thread."""

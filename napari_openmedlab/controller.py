@@ -109,7 +109,12 @@ class SegmentController:
                 self._show_none()
             self._fail(error)
             return
-        self._background.run(work, partial(self._begin, image, labels, number), self._fail)
+        self._background.run(
+            work,
+            partial(self._begin, image, labels, number),
+            self._fail,
+            lambda opened: opened.session.close(),
+        )
 
     def _begin(self, image: Image, labels: Labels | None, number: int, opened: Opened) -> None:
         if image not in self.viewer.layers:
@@ -223,7 +228,10 @@ class SegmentController:
             self.viewer.layers.remove(labels)
         self.told.emit("Restoring the earlier session …", False)
         self._background.run(
-            partial(restored_session, waiting, volume), partial(self._restored, image), self._fail
+            partial(restored_session, waiting, volume),
+            partial(self._restored, image),
+            self._fail,
+            lambda session: session.close(),
         )
 
     def _restored(self, image: Image, session: Session) -> None:

@@ -46,6 +46,17 @@ def test_results_that_wait_when_the_widget_closes_are_dropped(qapp, work):
     assert heard == []
 
 
+def test_a_result_that_nobody_wants_any_more_is_handed_back(qapp):
+    heard, back = [], []
+    thread = InferenceThread("closing")
+    background = Background(thread)
+    ended(background.submit(lambda *_: "session", heard.append, heard.append, unwanted=back.append))
+    background.close()
+    emit_queued()
+    thread.close()
+    assert (heard, back) == ([], ["session"])
+
+
 @pytest.mark.parametrize("name", WIDGETS)
 def test_nothing_listens_to_a_closed_controller(
     make_napari_viewer, qtbot, name, monkeypatch, tmp_path
