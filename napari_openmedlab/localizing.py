@@ -16,7 +16,7 @@ from psygnal import Signal
 from napari_openmedlab.background import Background, silence
 from napari_openmedlab.found import FoundOrgan
 from napari_openmedlab.layers.boxes import BoxLayer
-from napari_openmedlab.layers.geometry import finest, volume_of
+from napari_openmedlab.layers.geometry import check_stack, finest, volume_of
 from napari_openmedlab.organ_masks import OrganMasks
 from napari_openmedlab.readers import image_layer
 from napari_openmedlab.searching import Found, Searcher
@@ -130,8 +130,7 @@ class LocalizeController:
                 raise InputError("Choose a template library and at least one organ first.")
             if image is None:
                 raise InputError("Open a scan first, or choose a folder of scans.")
-            if image.ndim != 3:
-                raise InputError(f"{image.name!r} is one slice; organs are found in volumes.")
+            check_stack(image, "organs are found in volumes")
             volume = volume_of(image)
             part = library.only(sorted(self.wanted))
         except OpenMedLabError as error:

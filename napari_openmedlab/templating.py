@@ -13,7 +13,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_openmedlab.background import Background, silence
-from napari_openmedlab.layers.geometry import geometry_of, volume_of
+from napari_openmedlab.layers.geometry import check_stack, geometry_of, volume_of
 from napari_openmedlab.layers.prompts import Hand, PromptLayers
 from napari_openmedlab.tools import TOOLS
 from openmedlab.core import Cancelled, Geometry, InputError, OpenMedLabError, Region, Volume
@@ -61,9 +61,9 @@ class TemplatesController:
         self.clear()
         self.image, self.geometry = None, None
         try:
-            if image is not None and image.ndim != 3:
-                raise InputError(f"{image.name!r} is one slice; a template needs a volume.")
-            self.geometry = geometry_of(image) if image is not None else None
+            if image is not None:
+                check_stack(image, "a template needs a volume")
+                self.geometry = geometry_of(image)
             self.image = image
         except OpenMedLabError as error:
             self._fail(error)

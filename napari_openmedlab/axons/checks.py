@@ -8,9 +8,8 @@ from typing import Any
 
 from napari.layers import Image
 
-from napari_openmedlab.layers.geometry import KEY, check_image
+from napari_openmedlab.layers.geometry import KEY, check_stack
 from openmedlab.axons.methods import SegmenterChoice
-from openmedlab.core import InputError
 
 
 def missing(choice: SegmenterChoice) -> str:
@@ -33,9 +32,7 @@ def source_of(layer: Image) -> Path | None:
 
 def check_volume(image: Image) -> None:
     """Raise `InputError` for a layer that is no volume."""
-    check_image(image)
-    if image.ndim != 3:
-        raise InputError(f"{image.name!r} is one plane; axons are followed through a volume.")
+    check_stack(image, "axons are followed through a volume")
 
 
 def levels_of(target: Path) -> list[Any]:

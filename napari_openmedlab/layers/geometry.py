@@ -148,6 +148,13 @@ def check_image(layer: Image) -> None:
         raise InputError(f"{name} is empty; open an image with voxels.")
 
 
+def check_stack(layer: Image, wanted: str) -> None:
+    """Raise `InputError` when a layer is no volume; ``wanted`` says what needs one."""
+    check_image(layer)
+    if layer.ndim == 2:
+        raise InputError(f"{layer.name!r} is one slice; {wanted}.")
+
+
 def volume_of(layer: Image) -> Volume:
     """Return the layer's image as a `Volume`, its array not copied.
 

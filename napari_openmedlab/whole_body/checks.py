@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from napari.layers import Image
 
-from napari_openmedlab.layers.geometry import KEY, check_image, finest, transform_of, volume_of
+from napari_openmedlab.layers.geometry import KEY, check_stack, finest, transform_of, volume_of
 from openmedlab.core import Geometry, InputError, Volume
 from openmedlab.engine import require_memory
 
@@ -22,10 +22,8 @@ def volume_to_label(image: Image | None, title: str) -> Volume:
     """
     if image is None:
         raise InputError("There is no image to label; open a CT first.")
-    check_image(image)
+    check_stack(image, f"{title} needs a CT volume of (z, y, x)")
     name = repr(image.name)
-    if image.ndim == 2:
-        raise InputError(f"{name} is one slice; {title} needs a CT volume of (z, y, x).")
     if not _has_spacing(image):
         raise InputError(
             f"{name} has no spacing; set its scale in mm and its units to 'mm', or open the file "

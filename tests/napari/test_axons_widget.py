@@ -189,7 +189,7 @@ def test_what_cannot_be_run_is_said_in_one_sentence(widget, qtbot, monkeypatch):
     QTest.mouseClick(widget.run_button, LEFT)
     assert "save it as OME-Zarr" in widget.status_label.text()
     controller.choose_image(widget.viewer.add_image(np.zeros((20, 20)), name="plane"))
-    assert "one plane" in widget.status_label.text()
+    assert "one slice" in widget.status_label.text()
 
 
 def test_a_corrected_voxel_size_rescales_the_layer_and_the_run(widget):

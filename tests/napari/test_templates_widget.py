@@ -135,3 +135,7 @@ def test_what_is_missing_is_said(hands, tmp_path):
     hands.viewer.add_image(np.zeros((20, 20)), name="slice")
     hands.controller.choose(hands.viewer.layers["slice"])
     assert "one slice" in hands.widget.status_label.text()
+    hands.viewer.add_image(np.zeros((2, 4, 20, 20)), name="film")
+    hands.controller.choose(hands.viewer.layers["film"])
+    assert "'film' has 4 axes" in hands.widget.status_label.text()
+    assert hands.controller.image is None
