@@ -152,10 +152,11 @@ METHODS: dict[str, SegmenterChoice] = {
             "axon-small",
             "Axon-Small (bundled)",
             "torch",
-            0.55,
-            0.85,
+            0.35,
+            0.75,
             _small,
             file=_small_file,
+            smallest=15,
         ),
         SegmenterChoice(
             "ridge", "Ridge filter", "", 0.8 / 1.8, 0.5, _ridge, measure=_measure_ridge
