@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,10 +73,13 @@ class Regions:
     def of_atlas(cls, name: str) -> Regions:
         """Return a BrainGlobe atlas, for an image that was registered to it.
 
+        One that is on this computer is taken as it is; another one is downloaded, and what
+        BrainGlobe says of that goes to stderr.
+
         Raises
         ------
         InputError
-            ``brainglobe-atlasapi`` is not installed, or knows no such atlas.
+            ``brainglobe-atlasapi`` is not installed, knows no such atlas, or cannot fetch it.
         """
         try:
             from brainglobe_atlasapi import BrainGlobeAtlas
@@ -83,11 +88,13 @@ class Regions:
                 "An atlas needs BrainGlobe: pip install brainglobe-atlasapi."
             ) from error
         try:
-            atlas = BrainGlobeAtlas(name)
-        except ValueError as error:
-            raise InputError(f"There is no BrainGlobe atlas {name!r} ({error}).") from error
+            with redirect_stdout(sys.stderr):
+                atlas = BrainGlobeAtlas(name, check_latest=False)
+                array = np.asarray(atlas.annotation)
+        except (ValueError, OSError) as error:
+            told = f"{error}".strip().rstrip(".")
+            raise InputError(f"The BrainGlobe atlas {name!r} cannot be had ({told}).") from error
         z, y, x = (float(s) for s in atlas.resolution)
-        array = np.asarray(atlas.annotation)
         geometry = Geometry.from_spacing(array.shape, (z, y, x), unit="micrometer")
         names = {
             int(s["id"]): RegionName(
