@@ -112,7 +112,7 @@ def test_cancelled_run_goes_on_and_a_finished_one_is_kept(here, tmp_path):
     seen.clear()
     assert segment_volume(run(path), here, on_block=seen.append).kept
     assert seen == []
-    with pytest.raises(InputError, match="made from other settings"):
+    with pytest.raises(InputError, match="made with other rules; give"):
         segment_volume(run(path, smallest=50), here)
     assert segment_volume(run(path, smallest=50), here, restart=True).components < made.components
 
@@ -133,7 +133,7 @@ def test_an_image_file_that_was_replaced_is_another_run(here, tmp_path):
     segment_volume(ours, here)
     assert segment_volume(ours, here).kept
     tifffile.imwrite(path, tubes(seed=2))
-    with pytest.raises(InputError, match="made from other settings"):
+    with pytest.raises(InputError, match="made with another image; give"):
         segment_volume(ours, here)
 
 
@@ -148,7 +148,7 @@ def test_other_weights_are_another_run_wherever_they_lie(here, tmp_path, monkeyp
     other = {k: v + 0.01 for k, v in read_checkpoint(moved).items() if v.is_floating_point()}
     write_safetensors({**read_checkpoint(moved), **other}, tmp_path / "new.safetensors", {})
     monkeypatch.setattr(methods, "BUNDLED", tmp_path / "new.safetensors")
-    with pytest.raises(InputError, match="made from other settings"):
+    with pytest.raises(InputError, match="made with other weights; give"):
         segment_volume(small, here)
 
 

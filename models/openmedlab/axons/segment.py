@@ -44,6 +44,13 @@ from openmedlab.zoo.store import WeightsStore
 
 RUN = "openmedlab-run"
 BLOCK = (256, 256, 256)
+DECIDING = {
+    "image": "another image",
+    "method": "another method",
+    "weights": "other weights",
+    "rules": "other rules",
+    "probabilities": "another choice of probabilities",
+}
 
 
 @dataclass(frozen=True)
@@ -384,11 +391,17 @@ def _finished(run: AxonRun) -> Segmented | None:
     if run.folder.exists() or not run.target.exists():
         return None
     record = read_run(run.target)
-    wanted = _plan(run, VolumeStatistics.from_json(record["statistics"])) if record else {}
-    if not record or any(record.get(k) != v for k, v in wanted.items() if k != "block"):
+    if not record:
         raise InputError(
-            f"{run.target} is there already, made from other settings; give another name, or "
+            f"{run.target} is there already and is no result of such a run; give another name, or "
             "restart to replace it."
+        )
+    wanted = _plan(run, VolumeStatistics.from_json(record["statistics"]))
+    other = next((t for part, t in DECIDING.items() if record.get(part) != wanted[part]), "")
+    if other:
+        raise InputError(
+            f"{run.target} is there already, made with {other}; give another name, or restart to "
+            "replace it."
         )
     return Segmented(run.target, **record["result"], kept=True)
 
