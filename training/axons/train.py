@@ -3,7 +3,7 @@
     python training/axons/train.py generate --data FOLDER --out RUN
     python training/axons/train.py train --out RUN --minutes 9     # again until it is done
     python training/axons/train.py export --out RUN --file first.safetensors
-    python training/axons/train.py train --out RUN --steps 1400 --start first.safetensors
+    python training/axons/train.py train --out RUN --steps 3000 --start first.safetensors
     python training/axons/train.py export --out RUN/second
     python training/axons/train.py calibrate --out RUN   # thresholds, on its validation cubes
 
@@ -49,8 +49,8 @@ DOT = 10
 STEPS = 13000
 RATE, SECOND_RATE = 2e-3, 7e-4
 VALIDATION = 32
-RULES = ((0.2, 0.5), (0.3, 0.6), (0.35, 0.75), (0.4, 0.7), (0.5, 0.8), (0.6, 0.9), (0.7, 0.95))
-SMALLEST = (10, 15, 30)
+RULES = ((0.2, 0.5), (0.3, 0.6), (0.3, 0.8), (0.4, 0.7), (0.5, 0.8), (0.6, 0.9), (0.7, 0.95))
+SMALLEST = (10, 20, 30)
 TEST_GROUND = (slice(0, 100), slice(170, 340), slice(300, 500))
 JUDGED = (slice(67, 100), slice(265, 340), slice(46, 196))
 EXAMPLE = "brain_example_z000-099_y160-499_x100-599.tif"

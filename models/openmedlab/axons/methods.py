@@ -152,11 +152,11 @@ METHODS: dict[str, SegmenterChoice] = {
             "axon-small",
             "Axon-Small (bundled)",
             "torch",
-            0.35,
-            0.75,
+            0.3,
+            0.8,
             _small,
             file=_small_file,
-            smallest=15,
+            smallest=20,
         ),
         SegmenterChoice(
             "ridge", "Ridge filter", "", 0.8 / 1.8, 0.5, _ridge, measure=_measure_ridge
