@@ -22,7 +22,7 @@ from napari_openmedlab.background import Background, silence
 from napari_openmedlab.layers.geometry import KEY, finest, grid_of, volume_of
 from openmedlab.axons.export import write_table
 from openmedlab.axons.methods import METHODS, AxonSegmenter, SegmenterChoice, default_method
-from openmedlab.axons.segment import BLOCK, AxonRun, Segmented, segment_volume
+from openmedlab.axons.segment import BLOCK, AxonRun, Segmented, finished, segment_volume
 from openmedlab.blocks import BlockEvent, BlockGrid, ImageSource, crew
 from openmedlab.core import Cancelled, CancelToken, InputError, OpenMedLabError, Progress, Volume
 from openmedlab.core.region import Index3
@@ -230,10 +230,20 @@ class AxonsController:
     @property
     def resumable(self) -> bool:
         """Whether an unfinished run of these settings waits."""
+        run = self._ready_run()
+        return run is not None and run.folder.exists()
+
+    @property
+    def replacing(self) -> bool:
+        """Whether to begin anew would throw something away."""
+        run = self._ready_run()
+        return run is not None and (run.folder.exists() or run.target.exists())
+
+    def _ready_run(self) -> AxonRun | None:
         try:
-            return self.settings().folder.exists()
+            return self.settings()
         except OpenMedLabError:
-            return False
+            return None
 
     def start(self, restart: bool = False) -> None:
         """Segment the whole file in the background, from where an earlier run stopped.
@@ -247,6 +257,8 @@ class AxonsController:
 
     def _start(self, restart: bool) -> None:
         run = self.settings()
+        if not restart:
+            finished(run)
         self.run = run
         self.map = BlockMap(BlockGrid(run.source.open().shape, run.block))
         self._drop_labels()

@@ -217,8 +217,8 @@ class AxonsWidget(Dock):
         self.controller.try_visible((int(height), int(width)))
 
     def _restart(self) -> None:
-        if self.controller.resumable:
-            question = "Throw away the finished blocks of the earlier run and begin anew?"
+        if self.controller.replacing:
+            question = "Throw away what the earlier run made and begin anew?"
             if QMessageBox.question(self, "Begin anew", question) != QMessageBox.StandardButton.Yes:
                 return
         self.controller.start(restart=True)

@@ -7,6 +7,7 @@ import pytest
 from napari.layers import Labels, Points
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QMessageBox
 from scipy import ndimage
 
 from napari_openmedlab.axons.map import DONE, BlockMap
@@ -146,11 +147,34 @@ def test_skeletons_lie_on_the_labels_in_any_unit_and_a_new_run_forgets_them(
     assert near[tuple(np.rint(points.data).astype(int).T)].mean() > 0.95
     corner = np.zeros(3)
     np.testing.assert_allclose(points.data_to_world(corner), image.data_to_world(corner))
-    QTest.mouseClick(widget.restart_button, LEFT)
+    controller.start(restart=True)
     assert controller.traced is None
     assert widget.lengths_table.rowCount() == 0
     assert not widget.export_button.isEnabled()
     qtbot.waitUntil(lambda: not controller.busy, timeout=WAIT)
+
+
+def test_other_rules_leave_a_finished_result_until_the_user_agrees(widget, qtbot, monkeypatch):
+    press(widget, widget.run_button, qtbot)
+    controller = widget.controller
+    layer, done = controller.labels_layer, controller.map
+    before = sizes_of_pieces(layer.data[0] if layer.multiscale else layer.data)
+    widget.smallest_spin.setValue(int(before[-1]))
+    press(widget, widget.run_button, qtbot)
+    assert "made with other rules" in widget.status_label.text()
+    assert "begin anew" in widget.status_label.text()
+    asked, answer = [], QMessageBox.StandardButton.No
+    monkeypatch.setattr(QMessageBox, "question", lambda *told: asked.append(told[2]) or answer)
+    press(widget, widget.restart_button, qtbot)
+    assert layer in widget.viewer.layers
+    assert controller.map is done
+    answer = QMessageBox.StandardButton.Yes
+    press(widget, widget.restart_button, qtbot)
+    assert len(asked) == 2
+    assert layer not in widget.viewer.layers
+    after = controller.labels_layer
+    after = sizes_of_pieces(after.data[0] if after.multiscale else after.data)
+    assert len(after) == (before == before[-1]).sum()
 
 
 def test_cancel_keeps_blocks_and_the_next_run_goes_on(widget, qtbot, brain):

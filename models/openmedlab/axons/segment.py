@@ -204,7 +204,7 @@ def segment_volume(
     run = run.resolved()
     if restart:
         shutil.rmtree(run.folder, ignore_errors=True)
-    elif (kept := _finished(run)) is not None:
+    elif (kept := finished(run)) is not None:
         return kept
     with progress.stage("prepare"):
         statistics = _statistics(run, volume, crew, progress, cancel)
@@ -386,22 +386,29 @@ def _plan(run: AxonRun, statistics: VolumeStatistics) -> dict[str, Any]:
     return dict(json.loads(json.dumps(plan)))
 
 
-def _finished(run: AxonRun) -> Segmented | None:
-    """Return the finished result that stands there already; refuse another run's."""
+def finished(run: AxonRun) -> Segmented | None:
+    """Return the finished result of this run where it stands already.
+
+    Raises
+    ------
+    InputError
+        What stands there was made by another run, or is no result of one.
+    """
+    run = run.resolved()
     if run.folder.exists() or not run.target.exists():
         return None
     record = read_run(run.target)
     if not record:
         raise InputError(
             f"{run.target} is there already and is no result of such a run; give another name, or "
-            "restart to replace it."
+            "begin anew (--restart) to replace it."
         )
     wanted = _plan(run, VolumeStatistics.from_json(record["statistics"]))
     other = next((t for part, t in DECIDING.items() if record.get(part) != wanted[part]), "")
     if other:
         raise InputError(
-            f"{run.target} is there already, made with {other}; give another name, or restart to "
-            "replace it."
+            f"{run.target} is there already, made with {other}; give another name, or begin anew "
+            "(--restart) to replace it."
         )
     return Segmented(run.target, **record["result"], kept=True)
 

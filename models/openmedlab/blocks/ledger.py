@@ -78,5 +78,5 @@ def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> N
             raise InputError(
                 f"{path.parent.name} holds an unfinished run with another {key} "
                 f"({old.get(key)}, now {new.get(key)}); repeat it with the same settings to go "
-                "on, or restart it."
+                "on, or begin anew (--restart)."
             )
